@@ -1,0 +1,66 @@
+"""What all commands share: which line, which changes, and how errors end a command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import LineConfig
+from pipeline.config_file import line_file, load_line, parse_override
+from pipeline.errors import ConfigError, LineError
+
+
+def line_parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """A parser with the options that every command has: --line, --config and --set."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--line", type=int, metavar="N", help="line number: configs/line_N.yaml")
+    which.add_argument("--config", type=Path, metavar="FILE", help="a configuration file instead")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="change one value of the configuration, checked like the file; may be repeated",
+    )
+    return parser
+
+
+def load_arguments_line(
+    arguments: argparse.Namespace, extra: Sequence[tuple[str, Any]] = ()
+) -> LineConfig:
+    """The configuration that --line, --config, --set and the command's own options ask for."""
+    overrides = [parse_override(text) for text in arguments.overrides]
+    return load_line(config_path(arguments), [*overrides, *extra])
+
+
+def config_path(arguments: argparse.Namespace) -> Path:
+    """The configuration file that --line or --config names."""
+    if arguments.config is not None:
+        return Path(arguments.config).resolve()
+    return line_file(arguments.line)
+
+
+def images_override(folder: Path) -> tuple[str, Any]:
+    """`--images DIR` as a change of the configuration: a folder takes the camera's place."""
+    if not folder.is_dir():
+        raise ConfigError(f"--images {folder}: no such folder")
+    return "camera", {"kind": "folder", "folder": str(folder.resolve()), "rate_hz": None}
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run a command's body; a LineError becomes one message and its exit code."""
+    try:
+        return command()
+    except LineError as error:
+        print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {error}", file=sys.stderr)
+        return error.exit_code

@@ -1,0 +1,160 @@
+"""THE table of processes: every process of a line, what it consumes, and what it produces.
+
+Read it from the bottom up and you follow a part from the camera to its verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.config import Batch, LineConfig, Workers
+from pipeline.messages import (
+    Announcement,
+    CapturedFrame,
+    Evidence,
+    Failure,
+    InspectionResult,
+    Message,
+    PreparedFrame,
+    ReconstructedFrame,
+)
+
+_ONE = Workers()
+_AS_THEY_COME = Batch(size=16, max_wait_ms=0)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A kind of message on its way. A lossy channel drops when full; no other ever does."""
+
+    kind: type[Message]
+    capacity: Callable[[LineConfig], int]
+    lossy: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage of the line and the processes that run it."""
+
+    name: str
+    module: str
+    consumes: tuple[str, ...] = ()
+    produces: tuple[str, ...] = ()
+    workers: Callable[[LineConfig], Workers] = lambda _config: _ONE
+    batch: Callable[[LineConfig], Batch] = lambda _config: _AS_THEY_COME
+    when: Callable[[LineConfig], bool] = lambda _config: True
+    after: tuple[str, ...] = ()
+    """Stages that must be ready before this one is started."""
+    tick_ms: int = 50
+    """Longest sleep between two ticks; input wakes the stage earlier."""
+
+
+CHANNELS: dict[str, Channel] = {
+    "announcement": Channel(Announcement, lambda _config: 10_000),
+    "captured": Channel(CapturedFrame, lambda config: config.stages.queue),
+    "prepared": Channel(PreparedFrame, lambda config: config.stages.queue),
+    "reconstructed": Channel(ReconstructedFrame, lambda config: config.stages.queue),
+    "result": Channel(InspectionResult, lambda _config: 1000),
+    "failure": Channel(Failure, lambda _config: 1000),
+    "evidence": Channel(Evidence, lambda _config: 64, lossy=True),
+}
+
+TABLE: tuple[Row, ...] = (
+    Row(
+        name="broker",
+        module="plc.embedded_broker",
+        when=lambda config: config.mqtt.broker.kind == "embedded",
+    ),
+    Row(
+        name="recorder",
+        module="reject_log.recorder",
+        consumes=("evidence",),
+        after=("decision",),
+        tick_ms=25,
+    ),
+    Row(
+        name="decision",
+        module="stages.decision.stage",
+        consumes=("announcement", "failure", "result"),
+        produces=("evidence",),
+        tick_ms=5,
+    ),
+    Row(
+        name="segmentation",
+        module="stages.segmentation.stage",
+        consumes=("reconstructed",),
+        produces=("result", "failure"),
+        workers=lambda config: config.stages.segmentation,
+        batch=lambda config: Batch(size=config.batch.size, max_wait_ms=0),
+    ),
+    Row(
+        name="reconstruction",
+        module="stages.reconstruction.stage",
+        consumes=("prepared",),
+        produces=("reconstructed", "failure"),
+        workers=lambda config: config.stages.reconstruction,
+        batch=lambda config: config.batch,
+    ),
+    Row(
+        name="preprocessing",
+        module="stages.preprocessing.stage",
+        consumes=("captured",),
+        produces=("prepared", "failure"),
+        workers=lambda config: config.stages.preprocessing,
+    ),
+    Row(
+        name="acquisition",
+        module="stages.acquisition.stage",
+        produces=("announcement", "captured", "failure"),
+        tick_ms=4,
+    ),
+)
+
+
+def rows(config: LineConfig) -> tuple[Row, ...]:
+    """The rows that this line runs."""
+    return tuple(row for row in TABLE if row.when(config))
+
+
+def row_named(name: str) -> Row:
+    """The row of a stage. Raises KeyError with the names there are."""
+    for row in TABLE:
+        if row.name == name:
+            return row
+    raise KeyError(f"no stage {name!r}; the table has {', '.join(row.name for row in TABLE)}")
+
+
+def producers(channel: str, config: LineConfig) -> list[tuple[str, int]]:
+    """(stage, worker) of every process that offers a channel."""
+    return [
+        (row.name, worker)
+        for row in rows(config)
+        if channel in row.produces
+        for worker in range(row.workers(config).workers)
+    ]
+
+
+def table_faults(table: tuple[Row, ...] = TABLE) -> list[str]:
+    """What does not fit together in a table; empty when all is well."""
+    names = [row.name for row in table]
+    faults = [f"stage {name} stands twice" for name in set(names) if names.count(name) > 1]
+    for channel in CHANNELS:
+        makers = [row.name for row in table if channel in row.produces]
+        takers = [row.name for row in table if channel in row.consumes]
+        if not makers:
+            faults.append(f"nobody produces {channel}, which {', '.join(takers)} waits for")
+        if len(takers) != 1:
+            faults.append(f"{channel} needs one stage that consumes it, it has {takers}")
+    for row in table:
+        faults += [
+            f"{row.name} names {channel}, which is no channel"
+            for channel in (*row.consumes, *row.produces)
+            if channel not in CHANNELS
+        ]
+        faults += [
+            f"{row.name} starts after {name}, which is no stage"
+            for name in row.after
+            if name not in names
+        ]
+    return faults

@@ -1,0 +1,108 @@
+"""A stage's sockets taken together: what came in, what waits to go out, and the counts of both."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from pipeline.config import LineConfig
+from pipeline.errors import WireError
+from pipeline.line import CHANNELS, Row, producers
+from pipeline.messages import Message
+from pipeline.wire import Inlet, Outlet, StageControl, endpoint, new_context, wait_for_input
+
+
+class DamagedMessageError(WireError):
+    """A WireError together with the channel on which the damaged message came."""
+
+    def __init__(self, channel: str, cause: WireError) -> None:
+        super().__init__(str(cause), cause.part)
+        self.channel = channel
+
+
+class Ports:
+    """All sockets of one worker of a row. Sending never waits: what finds no room is kept."""
+
+    def __init__(self, row: Row, worker: int, config: LineConfig) -> None:
+        run_dir = config.run_dir
+        self._zmq = new_context()
+        self.control = StageControl(self._zmq, run_dir)
+        self._outlets = {
+            name: Outlet(
+                self._zmq,
+                endpoint(run_dir, row.name, worker, name),
+                CHANNELS[name].capacity(config),
+            )
+            for name in row.produces
+        }
+        self._inlets = [
+            Inlet(
+                self._zmq,
+                [endpoint(run_dir, maker, n, name) for maker, n in producers(name, config)],
+                CHANNELS[name].capacity(config),
+                CHANNELS[name].kind,
+            )
+            for name in row.consumes
+        ]
+        self._pending: deque[Message] = deque()
+        self.received: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.dropped = 0
+
+    def offers(self, channel: str) -> bool:
+        """Whether this worker has an outlet for a channel."""
+        return channel in self._outlets
+
+    def receive(self) -> Message | None:
+        """The next message of the first channel that has one. Raises DamagedMessageError."""
+        for inlet in self._inlets:
+            try:
+                message = inlet.receive()
+            except WireError as error:
+                self.received[inlet.channel] += 1
+                raise DamagedMessageError(inlet.channel, error) from error
+            if message is not None:
+                self.received[inlet.channel] += 1
+                return message
+        return None
+
+    def put(self, message: Message) -> None:
+        """Take a message for sending; it goes out with the next flush that finds room."""
+        self._pending.append(message)
+
+    def flush(self) -> None:
+        """Send what finds room: a full channel holds back its own, a lossy one drops them."""
+        held: deque[Message] = deque()
+        full: set[str] = set()
+        for message in self._pending:
+            channel = message.channel
+            if channel not in full and self._outlets[channel].send(message):
+                self.sent[channel] += 1
+            elif CHANNELS[channel].lossy:
+                self.dropped += 1
+            else:
+                full.add(channel)
+                held.append(message)
+        self._pending = held
+
+    @property
+    def blocked(self) -> bool:
+        """Whether messages wait for room."""
+        return bool(self._pending)
+
+    def room(self) -> bool:
+        """Whether every lossless channel would take a message now."""
+        lossless = (name for name in self._outlets if not CHANNELS[name].lossy)
+        return not self._pending and all(self._outlets[name].room() for name in lossless)
+
+    def wait(self, timeout_ms: int) -> None:
+        """Sleep until an order comes, or a message unless this worker is blocked."""
+        wait_for_input(() if self.blocked else self._inlets, self.control, timeout_ms)
+
+    def close(self) -> None:
+        """Close every socket; what was sent last still has a second to be taken."""
+        for outlet in self._outlets.values():
+            outlet.close()
+        for inlet in self._inlets:
+            inlet.close()
+        self.control.close()
+        self._zmq.term()

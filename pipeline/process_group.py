@@ -1,0 +1,196 @@
+"""The processes of a line: started, watched, restarted within a budget, ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.config import LineConfig, Supervision
+from pipeline.control import Beat
+from pipeline.line import Row
+from pipeline.logs import log_path
+from pipeline.stage_loop import CRASHED, stage_command
+
+Clock = Callable[[], float]
+
+
+@dataclass
+class Worker:
+    """One process of a row; `by_hand` workers are watched but neither started nor restarted."""
+
+    row: Row
+    number: int
+    by_hand: bool
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    beat: Beat | None = None
+    beat_s: float = 0.0
+    restarts: deque[float] = field(default_factory=deque)
+    restarted: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the process in logs and on the terminal."""
+        return f"{self.row.name}.{self.number}" if self.number else self.row.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether its last beat says that it works."""
+        return self.beat is not None and self.beat.ready
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no process (any more)."""
+        return self.process is not None and self.process.poll() is not None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A process that ended without being told, or had to be killed because it was silent."""
+
+    worker: Worker
+    cause: str
+    exit_code: int
+
+
+class ProcessGroup:
+    """All workers of the line that this supervisor answers for."""
+
+    def __init__(
+        self,
+        config: LineConfig,
+        rows: Iterable[Row],
+        by_hand: frozenset[str],
+        log: logging.Logger,
+        *,
+        verbose: bool = False,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._config, self._log, self._verbose, self._clock = config, log, verbose, clock
+        self.workers = [
+            Worker(row, number, row.name in by_hand)
+            for row in rows
+            for number in range(row.workers(config).workers)
+        ]
+
+    def start_due(self, config_file: Path) -> None:
+        """Start every worker that has no process and whose predecessors in the table are ready."""
+        ready = {worker.row.name for worker in self.workers if worker.ready}
+        names = {worker.row.name for worker in self.workers}
+        for worker in self.workers:
+            waits_for = set(worker.row.after) & names - ready
+            if worker.process is None and not worker.by_hand and not waits_for:
+                self._start(worker, config_file)
+
+    def note(self, beat: Beat) -> None:
+        """Take in a beat; one of an earlier process of the same worker is ignored."""
+        for worker in self.workers:
+            if (worker.row.name, worker.number) != (beat.stage, beat.worker):
+                continue
+            if worker.by_hand or (worker.process and worker.process.pid == beat.pid):
+                worker.beat, worker.beat_s = beat, self._clock()
+
+    def losses(self) -> list[Loss]:
+        """Workers that ended or fell silent since the last call; each is now without a process."""
+        found = []
+        for worker in self.workers:
+            cause = self._cause_of_loss(worker)
+            if cause:
+                found.append(Loss(worker, cause, _exit_code(worker)))
+                worker.process = None
+        return found
+
+    def may_restart(self, worker: Worker) -> bool:
+        """Count a restart against the worker's budget; False when it is spent."""
+        limits, now_s = self._config.supervision, self._clock()
+        while worker.restarts and now_s - worker.restarts[0] > limits.window_s:
+            worker.restarts.popleft()
+        if len(worker.restarts) >= limits.restarts:
+            return False
+        worker.restarts.append(now_s)
+        worker.restarted += 1
+        worker.beat = None
+        return True
+
+    def all_ready(self) -> bool:
+        """Whether every worker works."""
+        return all(worker.ready for worker in self.workers)
+
+    def all_ended(self, names: Iterable[str]) -> bool:
+        """Whether no process of these stages is left."""
+        wanted = set(names)
+        return all(
+            worker.process is None or worker.ended
+            for worker in self.workers
+            if worker.row.name in wanted
+        )
+
+    def kill(self) -> None:
+        """End whatever is left, and wait for it."""
+        for worker in self.workers:
+            if worker.process is not None and worker.process.poll() is None:
+                self._log.warning("%s did not end in time and is killed", worker.name)
+                worker.process.kill()
+                worker.process.wait()
+
+    def _start(self, worker: Worker, config_file: Path) -> None:
+        command = stage_command(config_file, worker.row, worker.number, os.getpid(), self._verbose)
+        threads = worker.row.workers(self._config).threads
+        output = log_path(self._config, worker.name).with_suffix(".out")
+        with output.open("ab") as file:
+            worker.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=None if self._verbose else file,
+                stderr=None if self._verbose else file,
+                env={**os.environ, **_thread_environment(threads)},
+                start_new_session=True,
+            )
+        worker.started_s = worker.beat_s = self._clock()
+        self._log.info("%s started as process %d", worker.name, worker.process.pid)
+
+    def _cause_of_loss(self, worker: Worker) -> str:
+        if worker.process is None:
+            return ""
+        if worker.ended:
+            return _cause_of_end(worker)
+        allowed_s = _allowed_silence_s(worker, self._config.supervision)
+        if self._clock() - worker.beat_s <= allowed_s:
+            return ""
+        worker.process.kill()
+        worker.process.wait()
+        return f"gave no sign of life for {allowed_s:g} s and was killed"
+
+
+def _thread_environment(threads: int) -> dict[str, str]:
+    """Bounds every library's threads; waiting threads sleep, since the stages share the cores."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _allowed_silence_s(worker: Worker, limits: Supervision) -> float:
+    return limits.silence_timeout_s if worker.ready else limits.start_timeout_s
+
+
+def _exit_code(worker: Worker) -> int:
+    assert worker.process is not None
+    return worker.process.returncode if worker.process.returncode is not None else -9
+
+
+def _cause_of_end(worker: Worker) -> str:
+    if worker.beat is not None and worker.beat.fault:
+        return worker.beat.fault
+    code = _exit_code(worker)
+    if code < 0:
+        return f"was killed by signal {-code}"
+    return f"ended with exit code {code}" + (" after a fault" if code == CRASHED else "")

@@ -1,0 +1,46 @@
+"""What a stage is: a plain object without sockets, which the loop feeds and tests call directly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.config import LineConfig
+from pipeline.control import LineOrder, StageReport
+from pipeline.messages import Message
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What the loop tells a stage when it builds it."""
+
+    config: LineConfig
+    session: str
+    worker: int
+    log: logging.Logger
+
+
+class Stage(Protocol):
+    """The work of one process.
+
+    The loop calls `open` once, then `take` with each batch of received messages and `tick` between
+    batches and at least every few milliseconds, and `close` at the end. What `take` and `tick`
+    yield goes to the channel of its type. An exception in `take` costs the parts of that batch.
+    """
+
+    def open(self) -> None:
+        """Load and connect; the stage counts as ready when this returns."""
+
+    def take(self, messages: Sequence[Message]) -> Iterable[Message]:
+        """Do the work on a batch of messages of the channels that the stage consumes."""
+
+    def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
+        """Do what is due now. `room`: whether every lossless output could take a message."""
+
+    def report(self) -> StageReport:
+        """What the next beat says of this stage beyond the loop's own counters."""
+
+    def close(self) -> None:
+        """Let go of devices, files and connections."""

@@ -1,0 +1,351 @@
+"""One loop for every stage: receive, batch, run, send, beat.
+
+    python -m pipeline.stage_loop --line 3 --stage segmentation
+
+starts one process of a line, as the supervisor does; by hand it joins a line that runs without it
+(`run_line --line 3 --by-hand segmentation`), for instance under a debugger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import numpy as np
+
+from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.config import LineConfig
+from pipeline.config_file import load_line
+from pipeline.control import Beat, LineOrder, LineState, StageReport
+from pipeline.errors import ConfigError, LineError, WireError
+from pipeline.line import CHANNELS, Row, row_named
+from pipeline.logs import log_path, open_log, part_extra
+from pipeline.messages import Failure, Message, Part, Reason, Stamp
+from pipeline.ports import DamagedMessageError, Ports
+from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
+from pipeline.stage import Stage, StageContext
+from pipeline.telemetry import resident_mb
+
+BEAT_PERIOD_NS = 250_000_000
+BLOCKED_MS = 2
+CRASHED = 70
+ORPHAN_AFTER_NS = 10_000_000_000
+_NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
+_PR_SET_PDEATHSIG = 1
+
+
+class StageLoop:
+    """Runs one stage between its ports until it is told to stop."""
+
+    def __init__(
+        self,
+        row: Row,
+        stage: Stage,
+        context: StageContext,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._row, self._stage, self._context, self._clock = row, stage, context, clock
+        self._log = context.log
+        self._batch = row.batch(context.config)
+        self._ports = Ports(row, context.worker, context.config)
+        self._order = LineOrder(context.session, LineState.PREOPERATIONAL, "starting", 0)
+        self._order_at_ns = clock()
+        self._beat_at_ns = 0
+        self._failed = self._damaged = 0
+        self._ready = self._terminated = False
+
+    def run(self) -> int:
+        """Open the stage and work until the order to stop; the exit code of the process."""
+        fault, code = "", 0
+        try:
+            self._stage.open()
+            self._ready = True
+            self._log.info("ready")
+            while not self._over():
+                self._turn()
+            self._finish()
+        except LineError as error:
+            self._log.error("ended: %s", error)
+            fault, code = str(error), error.exit_code
+        except Exception as error:  # the outermost loop: logged with its traceback, then restarted
+            self._log.exception("ended by a fault")
+            fault, code = f"{type(error).__name__}: {error}", CRASHED
+        finally:
+            self._close(fault, code)
+        return code
+
+    def terminate(self) -> None:
+        """End after the present turn, as on SIGTERM."""
+        self._terminated = True
+
+    def _over(self) -> bool:
+        orphan = self._clock() - self._order_at_ns > ORPHAN_AFTER_NS
+        if orphan:
+            self._log.error("no order for %d s: the supervisor is gone", ORPHAN_AFTER_NS // 10**9)
+        return self._terminated or orphan or self._row.name in self._order.stop
+
+    def _turn(self) -> None:
+        self._read_order()
+        self._ports.flush()
+        took = 0 if self._ports.blocked else self._work(self._collect())
+        made = self._emit(self._stage.tick(self._clock(), self._order, self._ports.room()), {})
+        self._ports.flush()
+        self._beat_if_due()
+        if not took and not made:
+            self._ports.wait(BLOCKED_MS if self._ports.blocked else self._row.tick_ms)
+
+    def _finish(self) -> None:
+        """Take what has already arrived and hand over what is pending, within two seconds."""
+        end_ns = self._clock() + 2_000_000_000
+        while self._clock() < end_ns:
+            took = self._work(self._collect())
+            self._ports.flush()
+            if not took and not self._ports.blocked:
+                break
+        self._emit(self._stage.tick(self._clock(), self._order, False), {})
+        self._ports.flush()
+
+    def _close(self, fault: str, code: int) -> None:
+        report = self._stage.report() if self._ready else StageReport()
+        try:
+            self._stage.close()
+            report = self._stage.report() if self._ready else report
+        except Exception:  # closing must not hide why the stage ended
+            self._log.exception("closing failed")
+        self._send_beat(report, fault, code)
+        self._ports.close()
+        self._log.info("closed")
+
+    def _read_order(self) -> None:
+        try:
+            order = self._ports.control.order()
+        except WireError as error:
+            self._damaged += 1
+            self._log.warning("%s", error)
+            return
+        if order is not None and order.session == self._context.session:
+            self._order, self._order_at_ns = order, self._clock()
+
+    def _collect(self) -> list[Message]:
+        """A batch: everything that is there, up to its size, or until its first part waited."""
+        messages: list[Message] = []
+        end_ns = 0
+        while len(messages) < self._batch.size:
+            arrived = self._receive()
+            if arrived is not None:
+                if not messages:
+                    end_ns = self._clock() + self._batch.max_wait_ms * 1_000_000
+                messages.append(arrived)
+                continue
+            left_ms = (end_ns - self._clock()) // 1_000_000 if messages else 0
+            if left_ms <= 0:
+                break
+            self._ports.wait(min(left_ms, self._row.tick_ms))
+        return messages
+
+    def _receive(self) -> Message | None:
+        try:
+            return self._ports.receive()
+        except DamagedMessageError as error:
+            self._damaged += 1
+            extra = part_extra(error.part) if error.part else None
+            self._log.warning("damaged message on %s: %s", error.channel, error, extra=extra)
+            if error.part is None or CHANNELS[error.channel].lossy:
+                return None
+            failure = self._failure(error.part, Reason.MESSAGE_DAMAGED, str(error))
+            if "failure" in self._row.consumes:
+                return failure
+            self._emit([failure], {})
+            return None
+
+    def _work(self, messages: Sequence[Message]) -> int:
+        """Give a batch to the stage; how many messages it was."""
+        arrived_ns = self._clock()
+        arrivals = {message.part.sequence: arrived_ns for message in messages}
+        in_time = [message for message in messages if not self._expired(message, arrived_ns)]
+        if not in_time:
+            return len(messages)
+        try:
+            self._emit(list(self._stage.take(in_time)), arrivals)
+        except Exception as error:  # the outermost loop: the fault costs its parts, not the line
+            self._log.exception("failed on %d parts", len(in_time))
+            self._separate(in_time, arrivals, error)
+        return len(messages)
+
+    def _separate(
+        self, messages: Sequence[Message], arrivals: dict[int, int], error: Exception
+    ) -> None:
+        """After a failed batch: each part alone, so that only the guilty one pays."""
+        if len(messages) == 1:
+            part = messages[0].part
+            text = f"{self._row.name} failed: {type(error).__name__}: {error}"
+            self._log.error("%s", text, extra=part_extra(part))
+            self._emit([self._failure(part, Reason.STAGE_FAULT, text)], arrivals)
+            return
+        for message in messages:
+            try:
+                self._emit(list(self._stage.take([message])), arrivals)
+            except Exception as single:  # as in _work
+                self._separate([message], arrivals, single)
+
+    def _expired(self, message: Message, now_ns: int) -> bool:
+        """A part past its deadline is answered, not computed. Decision sees to its own."""
+        deadline_ns: int | None = getattr(message, "deadline_monotonic_ns", None)
+        if deadline_ns is None or now_ns < deadline_ns or not self._ports.offers("failure"):
+            return False
+        text = f"the deadline had passed when {self._row.name} received the part"
+        self._emit([self._failure(message.part, Reason.DEADLINE, text)], {})
+        return True
+
+    def _failure(self, part: Part, reason: Reason, text: str) -> Failure:
+        return Failure(part, reason, text, self._row.name, _NO_VIEW)
+
+    def _emit(self, messages: Iterable[Message], arrivals: dict[int, int]) -> int:
+        count = 0
+        for message in messages:
+            count += 1
+            if isinstance(message, Failure):
+                self._failed += 1
+                self._log.info(
+                    "%s: %s", message.reason, message.text, extra=part_extra(message.part)
+                )
+            if self._ports.offers(message.channel):
+                self._ports.put(self._stamp(message, arrivals))
+            else:
+                assert isinstance(message, Failure), f"no way for {message.channel}"
+        return count
+
+    def _stamp(self, message: Message, arrivals: dict[int, int]) -> Message:
+        stamps: tuple[Stamp, ...] | None = getattr(message, "stamps", None)
+        if stamps is None:
+            return message
+        now_ns = self._clock()
+        received_ns = arrivals.get(message.part.sequence, now_ns)
+        stamp = Stamp(self._row.name, received_ns, now_ns)
+        return msgspec.structs.replace(message, stamps=(*stamps, stamp))
+
+    def _beat_if_due(self) -> None:
+        now_ns = self._clock()
+        if now_ns - self._beat_at_ns >= BEAT_PERIOD_NS:
+            self._beat_at_ns = now_ns
+            self._send_beat(self._stage.report())
+
+    def _send_beat(self, report: StageReport, fault: str = "", exit_code: int = 0) -> None:
+        self._ports.control.beat(
+            Beat(
+                stage=self._row.name,
+                worker=self._context.worker,
+                pid=os.getpid(),
+                session=self._context.session,
+                ready=self._ready and not fault,
+                capturing=self._order.capture,
+                received=dict(self._ports.received),
+                sent=dict(self._ports.sent),
+                failed=self._failed,
+                damaged=self._damaged,
+                dropped=self._ports.dropped,
+                resident_mb=round(resident_mb(), 1),
+                report=report,
+                fault=fault,
+                exit_code=exit_code,
+            )
+        )
+
+
+def build_stage(row: Row, context: StageContext) -> Stage:
+    """The stage that a row's module builds."""
+    stage: Stage = importlib.import_module(row.module).build(context)
+    return stage
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command that runs one process of a line."""
+    parser = line_parser(
+        "stage_loop",
+        "Run one process of a line. The supervisor does this for every row of the table; by hand "
+        "it joins a running line that was started with run_line --by-hand STAGE.",
+    )
+    parser.add_argument("--stage", required=True, help="name of the stage in the table")
+    parser.add_argument("--worker", type=int, default=0, help="number of this worker, from 0")
+    parser.add_argument("--supervisor", type=int, metavar="PID", help="end with this process")
+    parser.add_argument("--verbose", action="store_true", help="log to the terminal as well")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _run_stage(options))
+
+
+def _run_stage(options: argparse.Namespace) -> int:
+    if options.supervisor is not None:
+        _end_with_parent(options.supervisor)
+    config = load_arguments_line(options)
+    try:
+        row = row_named(options.stage)
+    except KeyError as error:
+        raise ConfigError(f"--stage: {error.args[0]}") from error
+    config = _as_run(config)
+    session = _session(config)
+    os.environ["OMP_NUM_THREADS"] = str(row.workers(config).threads)
+    process = row.name if row.workers(config).workers == 1 else f"{row.name}.{options.worker}"
+    log = open_log(config, process, options.verbose)
+    try:
+        context = StageContext(config, session, options.worker, log)
+        loop = StageLoop(row, build_stage(row, context), context)
+    except Exception:
+        log.exception("could not start")
+        print(f"{process} could not start; see {log_path(config, process)}", file=sys.stderr)
+        raise
+    _end_on_signal(loop, log)
+    return loop.run()
+
+
+def _as_run(config: LineConfig) -> LineConfig:
+    """The configuration as the running line has it, which is what its other processes use."""
+    written = config.run_dir / CONFIG_FILE
+    if not written.exists():
+        raise ConfigError(
+            f"line {config.line} is not running (no {written}); "
+            f"start it with: run_line --line {config.line} --by-hand STAGE"
+        )
+    return load_line(written)
+
+
+def _session(config: LineConfig) -> str:
+    return (config.run_dir / SESSION_FILE).read_text(encoding="ascii").strip()
+
+
+def _end_with_parent(supervisor_pid: int) -> None:
+    """Ask the kernel to kill this process when the supervisor dies, however it dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor_pid:
+        raise LineError("the supervisor ended while this process was starting")
+
+
+def _end_on_signal(loop: StageLoop, log: logging.Logger) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        log.info("%s: ending", signal.Signals(number).name)
+        loop.terminate()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+
+
+def stage_command(
+    config_file: Path, row: Row, worker: int, supervisor_pid: int, verbose: bool
+) -> list[str]:
+    """The command with which the supervisor starts one process."""
+    command = [sys.executable, "-m", "pipeline.stage_loop", "--config", str(config_file)]
+    command += ["--stage", row.name, "--worker", str(worker), "--supervisor", str(supervisor_pid)]
+    return [*command, "--verbose"] if verbose else command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

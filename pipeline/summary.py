@@ -1,0 +1,68 @@
+"""What a run of a line came to: for people at its end, and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.control import LineStatistics
+from pipeline.errors import ConfigError
+from pipeline.messages import Verdict
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """The totals of one session; `latency_ms` holds `end_to_end` and one entry per stage."""
+
+    line: int
+    session: str
+    statistics: LineStatistics
+
+    def to_json(self) -> dict[str, Any]:
+        """The mapping that `--summary FILE` writes."""
+        statistics = self.statistics
+        return {
+            "line": self.line,
+            "session": self.session,
+            "parts": statistics.announced,
+            "verdicts": {verdict.value: statistics.verdicts[verdict] for verdict in Verdict},
+            "reasons": {reason.value: count for reason, count in statistics.reasons.items()},
+            "latency_ms": msgspec.to_builtins(statistics.latency_ms),
+            "parts_per_second": statistics.parts_per_second,
+            "bundle": statistics.bundle_id,
+            "calibration": statistics.calibration_id,
+            "truth": msgspec.to_builtins(statistics.truth),
+        }
+
+    def write(self, file: Path) -> None:
+        """Write the JSON. Raises ConfigError where the file cannot be written."""
+        try:
+            file.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--summary {file}: cannot be written: {error}") from error
+
+    def text(self) -> str:
+        """A few lines for a terminal."""
+        counts = self.statistics.verdicts
+        latency = self.statistics.latency_ms.get("end_to_end")
+        lines = [
+            f"Line {self.line}: {self.statistics.announced} parts, "
+            + ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict)
+            + f", {self.statistics.parts_per_second:.1f} parts/s"
+        ]
+        if latency:
+            lines.append(
+                f"  capture to verdict p50 {latency.p50:.0f} ms, p90 {latency.p90:.0f} ms, "
+                f"p99 {latency.p99:.0f} ms"
+            )
+        reasons = sorted(self.statistics.reasons.items(), key=lambda item: -item[1])
+        lines.append("  " + ", ".join(f"{reason} {count}" for reason, count in reasons))
+        truth = self.statistics.truth
+        if truth:
+            lines.append(
+                f"  truth: {truth.defective} defective parts, {truth.escapes} of them passed "
+                f"(escapes); {truth.good} good parts, {truth.overkill} of them rejected (overkill)"
+            )
+        return "\n".join(line for line in lines if line.strip())

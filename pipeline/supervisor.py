@@ -1,0 +1,312 @@
+"""The supervisor: starts the line, watches it, mends it within limits, and ends it in order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Protocol
+
+import msgspec
+
+from pipeline.config import LineConfig
+from pipeline.control import Beat, LineOrder, LineState, LineStatistics
+from pipeline.errors import LineError, WireError
+from pipeline.line import CHANNELS, rows, table_faults
+from pipeline.line_view import FlowCounter, LineView, RateMeter, StageView
+from pipeline.process_group import Loss, ProcessGroup, Worker
+from pipeline.run_folder import RunFolder
+from pipeline.summary import RunSummary
+from pipeline.wire import SupervisorControl, new_context
+
+TURN_MS = 50
+ORDER_PERIOD_S = 0.1
+VIEW_PERIOD_S = 0.25
+STOP_PATIENCE_S = 10.0
+NO_RESTART = (2, 3)
+"""Exit codes that say that starting again would not help."""
+
+
+class Onlooker(Protocol):
+    """Somebody who is shown the line a few times a second."""
+
+    def show(self, view: LineView) -> None:
+        """Show the line as it is now."""
+
+
+class Supervisor:
+    """Runs one line from start to end; `run` may be called once."""
+
+    def __init__(
+        self,
+        config: LineConfig,
+        folder: RunFolder,
+        log: logging.Logger,
+        onlooker: Onlooker,
+        *,
+        by_hand: frozenset[str] = frozenset(),
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        assert not table_faults(), table_faults()
+        self._config, self._folder, self._log, self._onlooker = config, folder, log, onlooker
+        self._clock = clock
+        self._rows = rows(config)
+        self._group = ProcessGroup(config, self._rows, by_hand, log, verbose=verbose)
+        self._flow, self._rate = FlowCounter(), RateMeter()
+        self._order = LineOrder(
+            folder.session, LineState.PREOPERATIONAL, "processes are starting", time.time_ns()
+        )
+        self._ordered_s = self._viewed_s = 0.0
+        self._started_s = clock()
+        self._parts_per_second = 0.0
+        self._stop_requests = 0
+        self._fault: LineError | None = None
+        self.statistics: LineStatistics | None = None
+
+    def run(self) -> None:
+        """Start, run until exhausted or asked to stop, and end. Raises a fault that ended it."""
+        self._zmq = new_context()
+        self._control = SupervisorControl(self._zmq, self._folder.path)
+        try:
+            with _StopSignals(self._request_stop):
+                self._start()
+                self._watch()
+                self._drain()
+                self._stop()
+        finally:
+            self._group.kill()
+            self._take_beats()
+            self._control.close()
+            self._zmq.term()
+        if self._fault is not None:
+            raise self._fault
+
+    def _start(self) -> None:
+        while not self._ending() and not self._group.all_ready():
+            self._group.start_due(self._folder.config_file)
+            self._turn()
+        if not self._ending():
+            self._change(LineState.RUNNING, "all processes are ready", capture=True)
+
+    def _watch(self) -> None:
+        while not self._ending() and not self._exhausted():
+            self._group.start_due(self._folder.config_file)
+            self._turn()
+            self._judge()
+
+    def _judge(self) -> None:
+        """RUNNING while every process works, DEGRADED while one is being replaced."""
+        away = [worker.name for worker in self._group.workers if not worker.ready]
+        if away and self._order.state is LineState.RUNNING:
+            self._change(LineState.DEGRADED, f"waiting for {', '.join(away)}", capture=True)
+        elif not away and self._order.state is LineState.DEGRADED:
+            self._change(LineState.RUNNING, "all processes are ready again", capture=True)
+
+    def _drain(self) -> None:
+        """Capture nothing more and wait until every part has its verdict."""
+        if self._fault is None:
+            cause = "asked to stop" if self._stop_requests else "the camera has no further parts"
+            self._change(LineState.STOPPING, cause)
+        patience_s = self._config.timing.deadline_ms / 1e3 + STOP_PATIENCE_S
+        end_s = self._clock() + patience_s
+        while self._clock() < end_s and self._stop_requests < 2 and not self._settled():
+            if self._fault is None:
+                self._group.start_due(self._folder.config_file)
+            self._turn()
+
+    def _stop(self) -> None:
+        """End the stages that make verdicts, then the log that records them, then the broker."""
+        names = {row.name for row in self._rows}
+        state = LineState.FAULT if self._fault else LineState.HALTED
+        cause = _one_line(self._fault) if self._fault else "stopped"
+        for last in ({"recorder", "broker"}, {"broker"}, set[str]()):
+            self._change(state, cause, stop=tuple(sorted(names - last)))
+            end_s = self._clock() + STOP_PATIENCE_S
+            while self._clock() < end_s and not self._group.all_ended(names - last):
+                self._turn()
+
+    def _turn(self) -> None:
+        """Give the order, take in beats, deal with losses, show the line."""
+        now_s = self._clock()
+        if now_s - self._ordered_s >= ORDER_PERIOD_S:
+            self._ordered_s = now_s
+            self._control.order(self._order)
+        self._take_beats()
+        if not self._order.stop:
+            for loss in self._group.losses():
+                self._mend(loss)
+        if now_s - self._viewed_s >= VIEW_PERIOD_S:
+            self._viewed_s = now_s
+            self._onlooker.show(self.view())
+
+    def _take_beats(self) -> None:
+        timeout_ms = TURN_MS
+        while True:
+            try:
+                beat = self._control.beat(timeout_ms)
+            except WireError as error:
+                self._log.warning("%s", error)
+                continue
+            if beat is None:
+                return
+            timeout_ms = 0
+            if beat.session == self._folder.session:
+                self._note(beat)
+
+    def _note(self, beat: Beat) -> None:
+        self._group.note(beat)
+        self._flow.note(beat)
+        if beat.stage == "acquisition":
+            last = max(beat.report.last_sequence, self._order.last_sequence)
+            self._order = _changed(self._order, last_sequence=last)
+        if beat.report.statistics is not None:
+            self.statistics = beat.report.statistics
+            settled = sum(self.statistics.verdicts.values())
+            self._parts_per_second = self._rate.note(self._clock(), settled)
+
+    def _mend(self, loss: Loss) -> None:
+        worker = loss.worker
+        self._log.error("%s: %s", worker.name, loss.cause)
+        if loss.exit_code in NO_RESTART:
+            self._fail(_StageError(loss.cause, loss.exit_code))
+        elif not self._group.may_restart(worker):
+            limits = self._config.supervision
+            self._fail(
+                LineError(
+                    f"{worker.name} failed more than {limits.restarts} times within "
+                    f"{limits.window_s:g} s, last: {loss.cause}; see {self._config.log_folder}"
+                )
+            )
+
+    def _fail(self, fault: LineError) -> None:
+        if self._fault is None:
+            self._fault = fault
+            self._change(LineState.FAULT, _one_line(fault))
+
+    def _change(
+        self, state: LineState, cause: str, *, capture: bool = False, stop: tuple[str, ...] = ()
+    ) -> None:
+        if (state, cause) != (self._order.state, self._order.cause):
+            self._log.info("%s: %s", state, cause)
+            self._order = _changed(self._order, since_wall_ns=time.time_ns())
+        self._order = _changed(self._order, state=state, cause=cause, capture=capture, stop=stop)
+        self._control.order(self._order)
+        self._ordered_s = self._clock()
+
+    def _request_stop(self) -> None:
+        self._stop_requests += 1
+
+    def _ending(self) -> bool:
+        return self._stop_requests > 0 or self._fault is not None
+
+    def _exhausted(self) -> bool:
+        return any(
+            worker.beat is not None and worker.beat.report.exhausted
+            for worker in self._workers("acquisition")
+        )
+
+    def _settled(self) -> bool:
+        """Whether acquisition has heard that it is over and decision has closed every part."""
+        sources = [worker.beat for worker in self._workers("acquisition")]
+        if any(beat is None or beat.capturing for beat in sources):
+            return not any(beat for beat in sources)
+        last = self._order.last_sequence
+        return all(
+            worker.beat is not None and worker.beat.report.settled_sequence >= last
+            for worker in self._workers("decision")
+        )
+
+    def _workers(self, stage: str) -> list[Worker]:
+        return [worker for worker in self._group.workers if worker.row.name == stage]
+
+    def summary(self) -> RunSummary | None:
+        """The totals of the session; None if decision never got as far as having any."""
+        if self.statistics is None:
+            return None
+        return RunSummary(self._config.line, self._folder.session, self.statistics)
+
+    def view(self) -> LineView:
+        """The line as it is now."""
+        warnings = [
+            worker.beat.report.warning.strip()
+            for worker in self._group.workers
+            if worker.beat is not None and worker.beat.report.warning
+        ]
+        return LineView(
+            line=self._config.line,
+            name=self._config.name,
+            state=self._order.state,
+            cause=self._order.cause,
+            session=self._folder.session,
+            running_s=self._clock() - self._started_s,
+            parts_per_second=self._parts_per_second,
+            statistics=self.statistics,
+            stages=tuple(self._stage_view(worker) for worker in reversed(self._group.workers)),
+            warnings=tuple(warnings),
+        )
+
+    def _stage_view(self, worker: Worker) -> StageView:
+        beat, row = worker.beat, worker.row
+        latency = self.statistics.latency_ms.get(row.name) if self.statistics else None
+        ways = [name for name in row.consumes if not CHANNELS[name].lossy]
+        return StageView(
+            name=worker.name,
+            health=_health(worker),
+            received=sum(beat.received.values()) if beat else 0,
+            sent=sum(beat.sent.values()) if beat else 0,
+            queued=sum(self._flow.queued(channel) for channel in ways),
+            failed=beat.failed + beat.damaged if beat else 0,
+            restarts=worker.restarted,
+            resident_mb=beat.resident_mb if beat else 0.0,
+            p50_ms=latency.p50 if latency else None,
+            p99_ms=latency.p99 if latency else None,
+        )
+
+
+class _StageError(LineError):
+    """A stage's own last words, with the exit code that it chose for them."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class _StopSignals:
+    """SIGINT and SIGTERM ask the line to stop while this is entered."""
+
+    def __init__(self, request: Callable[[], None]) -> None:
+        self._request = request
+
+    def __enter__(self) -> None:
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            self._request()
+
+        self._before = [
+            (number, signal.signal(number, on_signal)) for number in (signal.SIGINT, signal.SIGTERM)
+        ]
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before:
+            signal.signal(number, handler)
+
+
+def _changed(order: LineOrder, **changes: object) -> LineOrder:
+    return msgspec.structs.replace(order, **changes)
+
+
+def _health(worker: Worker) -> str:
+    if worker.ended or (worker.process is None and not worker.by_hand):
+        return "ended"
+    return "ready" if worker.ready else "starting"
+
+
+def _one_line(error: LineError) -> str:
+    return str(error).splitlines()[0]

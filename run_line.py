@@ -1,0 +1,137 @@
+"""Run an inspection line: `run_line --line 3`.
+
+Parses the arguments, loads the line, and hands over to the supervisor. The processes of a line
+stand in `pipeline/line.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.command_line import images_override, line_parser, load_arguments_line, run_command
+from pipeline.config import LineConfig
+from pipeline.console import onlooker
+from pipeline.errors import ConfigError, LineError
+from pipeline.line import rows
+from pipeline.logs import open_log
+from pipeline.preflight import check_line
+from pipeline.run_folder import RunFolder
+from pipeline.summary import RunSummary
+from pipeline.supervisor import Supervisor
+
+EPILOG = """\
+examples:
+  run_line --line 3                       the demonstration line, until Ctrl-C
+  run_line --line 3 --parts 50            ends by itself after 50 parts
+  run_line --line 1 --images DIR          inspects the images of a folder
+  run_line --line 3 --check               says whether the line could start, and what is missing
+  run_line --line 3 --set camera.rate_hz=2 --set camera.defect_share=0.5
+
+exit codes:
+  0  done, also after Ctrl-C        1  a fault while running
+  2  configuration or input wrong   3  not ready: no model bundle, or no calibration that fits it
+
+The first Ctrl-C stops the camera and lets the parts in flight have their verdicts; a second one
+ends the line at once, and the parts in flight become UNINSPECTED.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command `run_line`; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: _main(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = line_parser(
+        "run_line",
+        "Run an inspection line: every part that its camera sees gets one verdict, PASS, REJECT "
+        "or UNINSPECTED, over MQTT before its deadline, and a record in the reject log.",
+        EPILOG,
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="inspect this folder of images")
+    parser.add_argument("--parts", type=int, metavar="N", help="end after N parts")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the totals as JSON")
+    parser.add_argument("--check", action="store_true", help="check everything, start nothing")
+    parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
+    parser.add_argument("--verbose", action="store_true", help="all logs on the terminal as well")
+    parser.add_argument(
+        "--by-hand",
+        action="append",
+        default=[],
+        metavar="STAGE",
+        help="do not start this stage: you run it yourself, for instance under a debugger",
+    )
+    return parser
+
+
+def _main(options: argparse.Namespace) -> int:
+    config = _load(options)
+    unknown = set(options.by_hand) - {row.name for row in rows(config)}
+    if unknown:
+        raise ConfigError(f"--by-hand {', '.join(unknown)}: no such stage")
+    return _check(config) if options.check else _run(config, options)
+
+
+def _load(options: argparse.Namespace) -> LineConfig:
+    changes = []
+    if options.images is not None:
+        changes.append(images_override(options.images))
+    if options.parts is not None:
+        changes.append(("camera.parts", options.parts))
+    return load_arguments_line(options, changes)
+
+
+def _check(config: LineConfig) -> int:
+    print(f"line {config.line}, {config.name}\n  ok     configuration")
+    code = 0
+    for finding in check_line(config):
+        print(f"  {'WRONG' if finding.fault else 'ok   '}  {finding.subject}")
+        if finding.fault is not None:
+            code = code or finding.fault.exit_code
+            print("\n".join(f"           {line}" for line in str(finding.fault).splitlines()))
+    print("the line can start" if code == 0 else "the line cannot start")
+    return code
+
+
+def _run(config: LineConfig, options: argparse.Namespace) -> int:
+    folder = RunFolder(config)
+    folder.open()
+    fault: LineError | None = None
+    try:
+        log = open_log(config, "supervisor", options.verbose)
+        with onlooker(options.plain or options.verbose) as view:
+            supervisor = Supervisor(
+                config,
+                folder,
+                log,
+                view,
+                by_hand=frozenset(options.by_hand),
+                verbose=options.verbose,
+            )
+            try:
+                supervisor.run()
+            except LineError as error:
+                fault = error
+            view.show(supervisor.view())
+    finally:
+        folder.close()
+    summary = supervisor.summary()
+    if summary is not None:
+        _report(summary, options)
+    if fault is not None:
+        raise fault
+    return 0
+
+
+def _report(summary: RunSummary, options: argparse.Namespace) -> None:
+    print(summary.text())
+    if options.summary is not None:
+        summary.write(options.summary)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Acquisition as a process: the camera, and the number and announcement of each part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pipeline.control import LineOrder, StageReport
+from pipeline.messages import Message
+from pipeline.stage import Stage, StageContext
+from stages.acquisition.camera import Camera, open_camera
+from stages.acquisition.sequence import SequenceCounter
+from stages.acquisition.source import CaptureRule, PartSource
+
+
+class AcquisitionStage:
+    """Asks the part source at every tick while the line captures."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
+        self._camera: Camera | None = None
+
+    def open(self) -> None:
+        """Open the camera and go on counting where a killed predecessor stopped."""
+        config = self._context.config
+        self._counter = SequenceCounter(config.run_dir / "sequence")
+        self._camera = open_camera(config)
+        self._source = PartSource(
+            self._camera,
+            CaptureRule.of(config),
+            line=config.line,
+            session=self._context.session,
+            counter=self._counter,
+        )
+
+    def take(self, messages: Sequence[Message]) -> Iterable[Message]:
+        """Nothing comes to acquisition."""
+        assert not messages
+        return ()
+
+    def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
+        """At most one part."""
+        if not order.capture:
+            return ()
+        return self._source.capture(now_monotonic_ns, room)
+
+    def report(self) -> StageReport:
+        """How far the count is, whether the camera has more, and whether it is well."""
+        return StageReport(
+            last_sequence=self._counter.last,
+            exhausted=self._source.exhausted,
+            warning=self._source.warning,
+        )
+
+    def close(self) -> None:
+        """Let go of the camera. The counter stays readable for the last report."""
+        if self._camera is not None:
+            self._camera.close()
+
+
+def build(context: StageContext) -> Stage:
+    """The stage for the loop."""
+    return AcquisitionStage(context)

@@ -1,0 +1,260 @@
+"""The ledger of parts: every announced part is kept until it has its one verdict.
+
+A plain object without clock, socket or file: each call takes the time and returns the verdicts
+that it leads to. What arrives twice, too late or for no part changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.control import LineStatistics
+from pipeline.messages import (
+    REASON_TEXT,
+    AnnouncedNote,
+    Announcement,
+    Failure,
+    InspectionResult,
+    LedgerLine,
+    Part,
+    Reason,
+    SessionNote,
+    VerdictRecord,
+)
+from stages.decision.rule import DecisionRule, verdict_of
+from stages.decision.statistics import SessionStatistics, StatisticsState
+
+MOST_EARLY = 1000
+MOST_MISSING = 100_000
+
+Outcome = InspectionResult | Failure
+
+
+@dataclass(frozen=True)
+class Now:
+    """One moment on both clocks, in nanoseconds."""
+
+    monotonic_ns: int
+    wall_ns: int
+
+
+class _Snapshot(Struct, frozen=True, forbid_unknown_fields=True):
+    expected: int
+    settled_until: int
+    settled: tuple[int, ...]
+    statistics: StatisticsState
+
+
+class Ledger:
+    """The parts of one session. `margin_ns`: how long before its deadline a part is given up."""
+
+    def __init__(
+        self, line: int, session: str, rule: DecisionRule, margin_ns: int, simulated: bool
+    ) -> None:
+        self._line, self._session, self._rule = line, session, rule
+        self._margin_ns, self._simulated = margin_ns, simulated
+        self._expected = 1
+        self._open: dict[int, AnnouncedNote] = {}
+        self._early: dict[int, Outcome] = {}
+        self._settled_until = 0
+        self._settled: set[int] = set()
+        self._statistics = SessionStatistics()
+
+    @property
+    def settled_until(self) -> int:
+        """Every part up to this sequence has its verdict."""
+        return self._settled_until
+
+    @property
+    def announced_until(self) -> int:
+        """The highest sequence known."""
+        return self._expected - 1
+
+    def is_open(self, sequence: int) -> bool:
+        """Whether a part waits for its verdict."""
+        return sequence in self._open
+
+    def statistics(self) -> LineStatistics:
+        """Totals of the session so far."""
+        return self._statistics.line_statistics(self.announced_until, self._rule)
+
+    def announce(
+        self, announcement: Announcement, now: Now
+    ) -> tuple[AnnouncedNote | None, list[VerdictRecord]]:
+        """Open a part; numbers left out before it were lost and become UNINSPECTED.
+
+        A number that is known already, of another session, or absurdly far ahead is ignored.
+        """
+        sequence = announcement.part.sequence
+        if not self._is_ours(announcement.part) or sequence < self._expected:
+            return None, []
+        if sequence - self._expected > MOST_MISSING:
+            return None, []
+        missing = self.missing_until(sequence - 1, now)
+        note = AnnouncedNote(
+            part=announcement.part,
+            captured_monotonic_ns=announcement.captured_monotonic_ns,
+            captured_wall_ns=announcement.captured_wall_ns,
+            deadline_monotonic_ns=announcement.deadline_monotonic_ns,
+            source=announcement.source,
+            truth=announcement.truth,
+        )
+        self._reopen(note)
+        early = self._early.pop(sequence, None)
+        return note, missing + (self.settle(early, now) if early is not None else [])
+
+    def missing_until(self, last_sequence: int, now: Now) -> list[VerdictRecord]:
+        """Close numbers up to this one that were given out but never announced."""
+        records = []
+        last = min(last_sequence, self._expected + MOST_MISSING)
+        for sequence in range(self._expected, last + 1):
+            self._expected = sequence + 1
+            early = self._early.pop(sequence, None)
+            reason, text = Reason.NOT_ANNOUNCED, REASON_TEXT[Reason.NOT_ANNOUNCED]
+            if isinstance(early, Failure):
+                reason, text = early.reason, early.text
+            records.append(self._unannounced(sequence, reason, text, now))
+        return records
+
+    def settle(self, outcome: Outcome, now: Now) -> list[VerdictRecord]:
+        """Give a part its verdict; an outcome that comes before its announcement is kept for it."""
+        if not self._is_ours(outcome.part):
+            return []
+        sequence = outcome.part.sequence
+        if sequence >= self._expected and len(self._early) < MOST_EARLY:
+            self._early.setdefault(sequence, outcome)
+        note = self._open.get(sequence)
+        if note is None:
+            return []
+        if isinstance(outcome, Failure):
+            return [self._close(note, outcome.reason, outcome.text, now, outcome)]
+        reason = self._rule.reason(outcome)
+        if now.monotonic_ns > note.deadline_monotonic_ns - self._margin_ns:
+            reason = Reason.DEADLINE
+        return [self._close(note, reason, REASON_TEXT[reason], now, outcome)]
+
+    def expire(self, now: Now) -> list[VerdictRecord]:
+        """Close the parts whose deadline is reached."""
+        limit_ns = now.monotonic_ns + self._margin_ns
+        due = [note for note in self._open.values() if note.deadline_monotonic_ns <= limit_ns]
+        text = REASON_TEXT[Reason.DEADLINE]
+        return [self._close(note, Reason.DEADLINE, text, now) for note in due]
+
+    def close_all(self, now: Now) -> list[VerdictRecord]:
+        """Close every open part, because the line ends here."""
+        text = REASON_TEXT[Reason.LINE_STOPPED]
+        notes = list(self._open.values())
+        return [self._close(note, Reason.LINE_STOPPED, text, now) for note in notes]
+
+    def snapshot(self) -> list[LedgerLine]:
+        """The lines with which a segment of the journal begins."""
+        state = _Snapshot(
+            self._expected,
+            self._settled_until,
+            tuple(sorted(self._settled)),
+            self._statistics.state(),
+        )
+        text = msgspec.json.encode(state).decode()
+        return [SessionNote(self._session, self._line, text), *self._open.values()]
+
+    def replay(self, lines: Iterable[LedgerLine]) -> Iterator[VerdictRecord]:
+        """Take over what an earlier process wrote; yields its verdicts."""
+        for line in lines:
+            if isinstance(line, SessionNote):
+                self._restore(line)
+            elif isinstance(line, AnnouncedNote):
+                self._reopen(line)
+            else:
+                self._settle_number(line.part.sequence)
+                self._expected = max(self._expected, line.part.sequence + 1)
+                self._open.pop(line.part.sequence, None)
+                self._statistics.add(line)
+                yield line
+
+    def _restore(self, note: SessionNote) -> None:
+        state = msgspec.json.decode(note.snapshot, type=_Snapshot)
+        self._open.clear()
+        self._expected, self._settled_until = state.expected, state.settled_until
+        self._settled = set(state.settled)
+        self._statistics = SessionStatistics(state.statistics)
+
+    def _reopen(self, note: AnnouncedNote) -> None:
+        self._open[note.part.sequence] = note
+        self._expected = max(self._expected, note.part.sequence + 1)
+
+    def _is_ours(self, part: Part) -> bool:
+        return part.line == self._line and part.session == self._session and part.sequence > 0
+
+    def _settle_number(self, sequence: int) -> None:
+        self._settled.add(sequence)
+        while self._settled_until + 1 in self._settled:
+            self._settled_until += 1
+            self._settled.discard(self._settled_until)
+
+    def _close(
+        self,
+        note: AnnouncedNote,
+        reason: Reason,
+        text: str,
+        now: Now,
+        outcome: Outcome | None = None,
+    ) -> VerdictRecord:
+        del self._open[note.part.sequence]
+        since_ns = now.monotonic_ns - note.captured_monotonic_ns
+        allowed_ns = note.deadline_monotonic_ns - note.captured_monotonic_ns
+        result = outcome if isinstance(outcome, InspectionResult) else None
+        return self._settled_record(
+            VerdictRecord(
+                part=note.part,
+                verdict=verdict_of(reason),
+                reason=reason,
+                text=text,
+                score=result.score if result and reason is not Reason.SCORE_NOT_FINITE else None,
+                threshold=self._rule.threshold,
+                bundle_id=result.bundle_id if result else self._rule.bundle_id,
+                calibration_id=self._rule.calibration_id,
+                captured_wall_ns=note.captured_wall_ns,
+                decided_wall_ns=now.wall_ns,
+                deadline_wall_ns=note.captured_wall_ns + allowed_ns,
+                late=now.monotonic_ns > note.deadline_monotonic_ns,
+                latency_ms=round(since_ns / 1e6, 3),
+                simulated=self._simulated,
+                source=note.source,
+                truth=note.truth,
+                defects=result.defects if result else (),
+                stamps=outcome.stamps if outcome else (),
+            )
+        )
+
+    def _unannounced(self, sequence: int, reason: Reason, text: str, now: Now) -> VerdictRecord:
+        return self._settled_record(
+            VerdictRecord(
+                part=Part(self._line, self._session, sequence),
+                verdict=verdict_of(reason),
+                reason=reason,
+                text=text,
+                score=None,
+                threshold=self._rule.threshold,
+                bundle_id=self._rule.bundle_id,
+                calibration_id=self._rule.calibration_id,
+                captured_wall_ns=None,
+                decided_wall_ns=now.wall_ns,
+                deadline_wall_ns=None,
+                late=False,
+                latency_ms=None,
+                simulated=self._simulated,
+                source="",
+                truth=None,
+                defects=(),
+                stamps=(),
+            )
+        )
+
+    def _settled_record(self, record: VerdictRecord) -> VerdictRecord:
+        self._settle_number(record.part.sequence)
+        self._statistics.add(record)
+        return record

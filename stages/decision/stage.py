@@ -1,0 +1,189 @@
+"""Decision as a process: the ledger, its journal, the PLC, and the pictures for the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from calibration.record import load_active
+from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
+from pipeline.messages import (
+    Announcement,
+    Evidence,
+    Failure,
+    InspectionResult,
+    LedgerLine,
+    Message,
+    Verdict,
+    VerdictRecord,
+)
+from pipeline.stage import Stage, StageContext
+from plc.client import PlcClient
+from stages.bundle_identity import stated_bundle_id
+from stages.decision.ledger import Ledger, Now, Outcome
+from stages.decision.ledger_journal import LedgerJournal, close_old_sessions, stored_lines
+from stages.decision.rule import DecisionRule
+
+MISSING_AFTER_NS = 1_000_000_000
+STATISTICS_EVERY_NS = 1_000_000_000
+_EMPTY_MAP = np.zeros((0, 0), np.float16)
+_EMPTY_PICTURE = np.zeros((0, 0, 1), np.uint8)
+
+
+def _now() -> Now:
+    return Now(time.monotonic_ns(), time.time_ns())
+
+
+class DecisionStage:
+    """Records each verdict, then tells the PLC, then offers pictures; waits for none of them."""
+
+    def __init__(self, context: StageContext, clock: Callable[[], Now] = _now) -> None:
+        self._context, self._clock = context, clock
+        self._config, self._log = context.config, context.log
+        self._pass_share = context.config.reject_log.pass_image_share
+        self._order = LineOrder(context.session, LineState.PREOPERATIONAL, "starting", 0)
+        self._behind_since_ns: int | None = None
+        self._statistics: tuple[int, LineStatistics] | None = None
+
+    def open(self) -> None:
+        """Load the calibration, go on with a ledger that was left, and begin to connect.
+
+        Raises CalibrationError, BundleError and ConfigError.
+        """
+        config, session = self._config, self._context.session
+        self._rule = self._load_rule()
+        self._plc = PlcClient(config.mqtt, config.line, session, self._log)
+        now = self._clock()
+        close_old_sessions(config.ledger_folder, session, self._new_ledger, now, self._log)
+        self._ledger = self._new_ledger(session)
+        restored = self._ledger.replay(stored_lines(config.ledger_folder, session, self._log))
+        in_time = [record for record in restored if _still_useful(record, now)]
+        self._journal = LedgerJournal(config.ledger_folder, session, self._ledger, self._log)
+        self._plc.start()
+        for record in in_time:  # the same verdict again: its first publication may be lost
+            self._plc.publish_verdict(record)
+
+    def take(self, messages: Sequence[Message]) -> Iterable[Message]:
+        """Announcements, results and failures in; pictures out."""
+        now = self._clock()
+        lines: list[LedgerLine] = []
+        evidence: list[Evidence] = []
+        for message in messages:
+            if isinstance(message, Announcement):
+                note, records = self._ledger.announce(message, now)
+                lines += [note, *records] if note else records
+            else:
+                assert isinstance(message, InspectionResult | Failure)
+                records, pictures = self._settle(message, now)
+                lines += records
+                evidence += pictures
+        self._publish(lines)
+        return evidence
+
+    def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
+        """Close what is due, and pass the line's state on to the PLC."""
+        if order != self._order:
+            self._order = order
+            self._plc.set_status(order)
+        now = self._clock()
+        records = self._ledger.expire(now)
+        if self._numbers_are_missing(now.monotonic_ns):
+            records += self._ledger.missing_until(order.last_sequence, now)
+        self._publish(records)
+        return ()
+
+    def report(self) -> StageReport:
+        """How far the ledger is, the totals, and whether the broker is there."""
+        warning = self._plc.warning
+        if self._journal.lost:
+            warning = f"the ledger's disk fails: {self._journal.lost} lines lost. {warning}"
+        return StageReport(
+            last_sequence=self._ledger.announced_until,
+            settled_sequence=self._ledger.settled_until,
+            warning=warning,
+            statistics=self._current_statistics(),
+        )
+
+    def close(self) -> None:
+        """Close what is open and say good-bye to the PLC."""
+        self._publish(self._ledger.close_all(self._clock()))
+        self._statistics = None
+        self._plc.close(self._order)
+        self._journal.close()
+
+    def _load_rule(self) -> DecisionRule:
+        config = self._config
+        bundle_id = stated_bundle_id(config.model.bundle, config.line)
+        hint = f"calibrate_line --line {config.line} --images DIR --false-reject-rate 0.01"
+        calibration = load_active(config.calibration.folder, bundle_id, hint)
+        return DecisionRule(calibration.threshold, bundle_id, calibration.id)
+
+    def _new_ledger(self, session: str) -> Ledger:
+        config = self._config
+        margin_ns = config.timing.margin_ms * 1_000_000
+        return Ledger(config.line, session, self._rule, margin_ns, config.camera.simulated)
+
+    def _settle(self, outcome: Outcome, now: Now) -> tuple[list[VerdictRecord], list[Evidence]]:
+        records = self._ledger.settle(outcome, now)
+        pictures = [
+            _evidence(record, outcome)
+            for record in records
+            if outcome.view.size and self._wants_pictures(record)
+        ]
+        if pictures:
+            records = [msgspec.structs.replace(record, has_images=True) for record in records]
+        return records, pictures
+
+    def _wants_pictures(self, record: VerdictRecord) -> bool:
+        """All rejects and uninspected parts, and evenly spread passes up to the wanted share."""
+        if record.verdict is not Verdict.PASS:
+            return True
+        sequence, share = record.part.sequence, self._pass_share
+        return int(sequence * share) > int((sequence - 1) * share)
+
+    def _publish(self, lines: Sequence[LedgerLine]) -> None:
+        self._journal.write(lines)
+        for line in lines:
+            if isinstance(line, VerdictRecord):
+                self._plc.publish_verdict(line)
+
+    def _numbers_are_missing(self, now_ns: int) -> bool:
+        """Whether numbers were given out a while ago that nobody announced."""
+        if self._order.last_sequence <= self._ledger.announced_until:
+            self._behind_since_ns = None
+            return False
+        if self._behind_since_ns is None:
+            self._behind_since_ns = now_ns
+        return now_ns - self._behind_since_ns > MISSING_AFTER_NS
+
+    def _current_statistics(self) -> LineStatistics:
+        now_ns = self._clock().monotonic_ns
+        if self._statistics is None or now_ns - self._statistics[0] > STATISTICS_EVERY_NS:
+            self._statistics = (now_ns, self._ledger.statistics())
+        return self._statistics[1]
+
+
+def _still_useful(record: VerdictRecord, now: Now) -> bool:
+    return record.deadline_wall_ns is not None and record.deadline_wall_ns > now.wall_ns
+
+
+def _evidence(record: VerdictRecord, outcome: Outcome) -> Evidence:
+    reconstruction, anomaly_map = _EMPTY_PICTURE, _EMPTY_MAP
+    if isinstance(outcome, InspectionResult):
+        reconstruction, anomaly_map = outcome.reconstruction, outcome.anomaly_map
+    return Evidence(
+        part=record.part,
+        verdict=record.verdict,
+        defects=record.defects,
+        view=outcome.view,
+        reconstruction=reconstruction,
+        anomaly_map=anomaly_map,
+    )
+
+
+def build(context: StageContext) -> Stage:
+    """The stage for the loop."""
+    return DecisionStage(context)

@@ -1,0 +1,64 @@
+"""Reconstruction as a process: batches of frames, redrawn as they would be without defects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from pipeline.control import LineOrder, StageReport
+from pipeline.messages import Message, PreparedFrame, ReconstructedFrame
+from pipeline.stage import Stage, StageContext
+from stages.device import set_threads
+from stages.readiness import load_line_bundle
+from stages.reconstruction.engine import Reconstructor
+
+
+class ReconstructionStage:
+    """Feeds the engine with the batches that the loop forms."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._config = context.config
+        self._log = context.log
+
+    def open(self) -> None:
+        """Load the bundle and run each size of batch once. Raises BundleError."""
+        set_threads(self._config.stages.reconstruction.threads)
+        bundle = load_line_bundle(self._config)
+        self._bundle_id = bundle.id
+        self._engine = Reconstructor(bundle, self._config.model.device)
+        self._engine.warm_up((1, self._config.batch.size))
+        execution = self._engine.execution
+        self._log.info("bundle %s on %s in %s", bundle.id, execution.device, execution.dtype)
+
+    def take(self, messages: Sequence[Message]) -> Iterable[Message]:
+        """One reconstructed frame for each prepared frame, computed as one batch."""
+        frames = [message for message in messages if isinstance(message, PreparedFrame)]
+        assert len(frames) == len(messages)
+        reconstructions = self._engine.reconstruct(np.stack([frame.image for frame in frames]))
+        for frame, reconstruction in zip(frames, reconstructions, strict=True):
+            yield ReconstructedFrame(
+                part=frame.part,
+                deadline_monotonic_ns=frame.deadline_monotonic_ns,
+                bundle_id=self._bundle_id,
+                image=frame.image,
+                view=frame.view,
+                reconstruction=reconstruction,
+                stamps=frame.stamps,
+            )
+
+    def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
+        """Nothing is due by time."""
+        return ()
+
+    def report(self) -> StageReport:
+        """Nothing beyond the loop's counters."""
+        return StageReport()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def build(context: StageContext) -> Stage:
+    """The stage for the loop."""
+    return ReconstructionStage(context)
