@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine:
+#   make run     sets up, then runs line 3 on its embedded defaults    (make run ARGS="--parts 50")
+#   make test    sets up, then runs all tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SET_UP := $(VENV)/.set-up
+
+.PHONY: run test check format bench bundle clean
+
+run: $(SET_UP)
+	$(BIN)/run_line --line 3 $(ARGS)
+
+test: $(SET_UP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(SET_UP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+format: $(SET_UP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(SET_UP)
+	$(BIN)/python -m benchmarks.line $(ARGS)
+
+$(SET_UP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

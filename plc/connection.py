@@ -1,0 +1,177 @@
+"""Keeps one client connected to the broker, with a fresh paho client for each connection.
+
+Fresh, because paho sends again what was in flight when a connection broke, and what was published
+while it was away. A verdict that arrives late is worse than none: the gate would act on a wrong
+part. So what a lost connection did not deliver dies with its client.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from plc.access import Access, explain
+from plc.payloads import StatusPayload, VerdictPayload, encode
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 2.0
+"""Pause before the next attempt to connect; it doubles with each failure."""
+ANSWER_TIMEOUT_S = 5.0
+"""Time for the broker's answer to a connection request."""
+QOS = 1
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message of the contract; all are sent with QoS 1."""
+
+    topic: str
+    payload: VerdictPayload | StatusPayload
+    retain: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """One established connection; numbers count up with each attempt."""
+
+    number: int
+    client: paho.Client
+
+    def publish(self, message: Outgoing) -> int | None:
+        """Hand a message over without waiting: its number within the link, None if not taken."""
+        info = self.client.publish(
+            message.topic, encode(message.payload), qos=QOS, retain=message.retain
+        )
+        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+
+class Listener(Protocol):
+    """Who hears of the connection. All calls come from network threads and must not wait."""
+
+    def on_connected(self, link: Link) -> None:
+        """The broker has accepted the line."""
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        """A connection has ended, by `close` or by a fault."""
+
+    def on_refused(self, reason: str) -> None:
+        """An attempt to connect has failed; the next one follows."""
+
+    def on_acknowledged(self, link: Link, mid: int, problem: str) -> None:
+        """The broker has answered a publish; `problem` is empty where it took the message."""
+
+
+class Connection:
+    """Connects, and connects again, until closed."""
+
+    def __init__(self, access: Access, client_id: str, will: Outgoing, listener: Listener) -> None:
+        self._access = access
+        self._client_id = client_id
+        self._will = will
+        self._listener = listener
+        self._stop = threading.Event()
+        self._client: paho.Client | None = None
+        self._thread = threading.Thread(target=self._run, name="mqtt-connection", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect; never waits and never fails."""
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> None:
+        """Disconnect so that no will is sent; gives up waiting for the broker after a time."""
+        self._stop.set()
+        client = self._client
+        if client is not None:
+            client.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        wait_s = FIRST_WAIT_S
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            connected = self._connect_once(number)
+            wait_s = FIRST_WAIT_S if connected else min(2 * wait_s, LONGEST_WAIT_S)
+            self._stop.wait(wait_s)
+
+    def _connect_once(self, number: int) -> bool:
+        """One connection from its beginning to its end; whether the broker accepted it."""
+        client = self._access.new_client(self._client_id)
+        client.will_set(self._will.topic, encode(self._will.payload), QOS, self._will.retain)
+        attempt = _Attempt(Link(number, client), self._listener)
+        attempt.listen()
+        try:
+            client.connect(self._access.host, self._access.port, self._access.keepalive_s)
+        except (OSError, ValueError) as error:
+            self._listener.on_refused(explain(error))
+            return False
+        self._client = client
+        client.loop_start()
+        if self._stop.is_set():
+            client.disconnect()
+        if not attempt.wait(ANSWER_TIMEOUT_S):
+            self._listener.on_refused("it takes the connection but does not answer in time")
+            client.disconnect()
+        client.loop_stop()
+        return attempt.accepted
+
+
+class _Attempt:
+    """Turns the callbacks of one paho client into calls of the listener."""
+
+    def __init__(self, link: Link, listener: Listener) -> None:
+        self._link = link
+        self._listener = listener
+        self._answered = threading.Event()
+        self._ended = threading.Event()
+        self.accepted = False
+
+    def listen(self) -> None:
+        """Take the callbacks of the link's client."""
+        self._link.client.on_connect = self._on_connect
+        self._link.client.on_disconnect = self._on_disconnect
+        self._link.client.on_publish = self._on_publish
+
+    def wait(self, answer_timeout_s: float) -> bool:
+        """Return when the connection has ended; False if the broker does not answer in time."""
+        if not self._answered.wait(answer_timeout_s):
+            self._answered.set()  # the end that follows is no further news
+            return False
+        return self._ended.wait()
+
+    def _on_connect(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if reason.is_failure:
+            self._listener.on_refused(f"it refuses the line: {str(reason).lower()}")
+        else:
+            self.accepted = True
+            self._listener.on_connected(self._link)
+        self._answered.set()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if self.accepted:
+            self._listener.on_lost(self._link, str(reason).lower())
+        elif not self._answered.is_set():
+            self._listener.on_refused("it closed the connection without an answer")
+        self._answered.set()
+        self._ended.set()
+
+    def _on_publish(
+        self,
+        _client: paho.Client,
+        _data: Any,
+        mid: int,
+        reason: ReasonCode,
+        _properties: Properties,
+    ) -> None:
+        problem = str(reason).lower() if reason.is_failure else ""
+        self._listener.on_acknowledged(self._link, mid, problem)

@@ -1,0 +1,31 @@
+"""JSON Schemas (2020-12) of the payloads: `python -m plc.schemas` writes them to docs/schemas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from plc.payloads import StatusPayload, VerdictPayload
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
+PAYLOADS: dict[str, type[msgspec.Struct]] = {"verdict": VerdictPayload, "status": StatusPayload}
+
+
+def schema_text(name: str) -> str:
+    """The schema of a payload by its topic's name, as indented JSON."""
+    schema: dict[str, Any] = msgspec.json.schema(PAYLOADS[name])
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"MQTT {name}"}
+    return msgspec.json.format(msgspec.json.encode({**head, **schema}), indent=2).decode() + "\n"
+
+
+def write_schemas(folder: Path = FOLDER) -> None:
+    """Write one `<topic>.schema.json` per payload."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PAYLOADS:
+        (folder / f"{name}.schema.json").write_text(schema_text(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_schemas()

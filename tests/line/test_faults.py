@@ -1,0 +1,128 @@
+"""A line that is hurt: it mends itself, counts what it lost, and never passes an unseen part."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from pipeline.messages import Reason, Verdict
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["acquisition", "preprocessing", "reconstruction", "segmentation", "decision", "recorder"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_is_replaced_and_its_parts_are_uninspected(line, plc, verify, stage):
+    line.start("--set", "camera.rate_hz=8", "--set", "timing.deadline_ms=2500")
+    plc.wait_for_inspected(8)
+    first = line.stage_pid(stage)
+
+    os.kill(first, signal.SIGKILL)
+
+    line.wait_for(f"DEGRADED: waiting for {stage}")
+    line.wait_for("RUNNING: all processes are ready again")
+    assert line.stage_pid(stage) != first
+    plc.wait_for_inspected(8)
+    assert line.stop() == 0
+    records = verify(line, plc)
+    for record in records:
+        if record.verdict is Verdict.UNINSPECTED:
+            assert record.reason in {Reason.DEADLINE, Reason.OVERLOAD, Reason.NOT_ANNOUNCED}
+
+
+def test_a_silent_stage_is_killed_and_replaced(line, plc, verify):
+    line.start("--set", "supervision.silence_timeout_s=2")
+    plc.wait_for_inspected(3)
+
+    os.kill(line.stage_pid("segmentation"), signal.SIGSTOP)
+
+    line.wait_for("DEGRADED: waiting for segmentation")
+    line.wait_for("RUNNING: all processes are ready again")
+    plc.wait_for_inspected(3)
+    assert line.stop() == 0
+    verify(line, plc)
+
+
+def test_a_stage_that_keeps_dying_ends_in_a_fault(line, plc):
+    line.start("--set", "supervision.restarts=1")
+    plc.wait_for_inspected(1)
+    for _ in range(2):
+        os.kill(line.stage_pid("preprocessing"), signal.SIGKILL)
+        said = line.wait_for("DEGRADED: waiting for preprocessing|FAULT")
+        if "FAULT" not in said:
+            line.wait_for("RUNNING: all processes are ready again")
+
+    assert line.wait() == 1
+
+    assert any("failed more than 1 times" in text for text in line.output)
+    plc.wait(lambda seen: "FAULT" in seen.states, "FAULT")
+    assert not line.run_folder.exists()
+
+
+def test_a_killed_supervisor_takes_its_stages_along_and_the_next_start_cleans_up(
+    line, plc, stage_pids, gone
+):
+    line.start("--set", "camera.rate_hz=null")
+    plc.wait_for_inspected(5)
+    pids = stage_pids(line)
+    assert len(pids) == 7
+    plc.states.clear()
+
+    line.kill()
+
+    gone(pids, within_s=5.0)
+    assert line.run_folder.exists()
+    line.start("--parts", "5")
+    assert line.wait() == 0
+    assert not line.run_folder.exists()
+    by_session: dict[str, list[int]] = {}
+    for record in line.records():
+        by_session.setdefault(record.part.session, []).append(record.part.sequence)
+    assert len(by_session) == 2
+    for sequences in by_session.values():  # each announced part of the killed line is closed too
+        assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_a_broker_that_is_away_at_the_start_is_found_later(line, plc, verify, mosquitto):
+    broker = mosquitto(line.port)
+    line.start("--set", f"mqtt.broker={{kind: external, host: 127.0.0.1, port: {line.port}}}")
+    assert "away" in line.wait_for("away since")
+
+    broker.start()
+
+    plc.wait_for_inspected(5)
+    assert line.stop() == 0
+    records = verify(line, plc)
+    assert len(records) > len({payload["partId"] for payload in plc.payloads}), (
+        "the log has the parts that the PLC could not be told"
+    )
+
+
+def test_a_broker_that_dies_comes_back_without_costing_a_part(line, plc, verify, mosquitto):
+    broker = mosquitto(line.port)
+    broker.start()
+    line.start("--set", f"mqtt.broker={{kind: external, host: 127.0.0.1, port: {line.port}}}")
+    plc.wait_for_inspected(3)
+
+    broker.kill()
+    line.wait_for("away since")
+    broker.start()
+
+    plc.wait_for_inspected(3)
+    assert line.stop() == 0
+    assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))
+
+
+def test_a_killed_embedded_broker_is_replaced(line, plc, verify):
+    line.start()
+    plc.wait_for_inspected(3)
+
+    os.kill(line.stage_pid("broker"), signal.SIGKILL)
+
+    line.wait_for("RUNNING: all processes are ready again")
+    plc.wait_for_inspected(3)
+    assert line.stop() == 0
+    assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))

@@ -1,0 +1,175 @@
+"""The line's client against real brokers."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from pipeline.control import LineState
+from plc import connection
+
+CLIENT = """
+import logging, sys
+from pipeline.config import Mqtt
+from pipeline.control import LineOrder, LineState
+from plc.client import PlcClient
+mqtt = Mqtt.model_validate_json(sys.argv[1])
+client = PlcClient(mqtt, 3, "20261122-071502-3f9a", logging.getLogger())
+client.start()
+client.set_status(LineOrder("20261122-071502-3f9a", LineState.RUNNING, "ready", 0))
+sys.stdin.read()
+"""
+
+
+def test_verdict_arrives(broker, rig):
+    plc = rig.plc(broker.port)
+    client = rig.line(rig.mqtt(broker.port, broker.kind))
+    client.set_status(rig.order(LineState.RUNNING))
+    plc.status("RUNNING")
+    assert client.publish_verdict(rig.record(7))
+    message = plc.next_message("verdict")
+    assert message.qos == 1
+    assert not message.retain
+    assert b'"partId":"L3-20261122-071502-3f9a-000007"' in message.payload
+    assert (client.undelivered, client.warning) == (0, "")
+
+
+def test_status_is_retained_and_only_changes_are_sent(broker, rig):
+    client = rig.line(rig.mqtt(broker.port, broker.kind))
+    early = rig.plc(broker.port)
+    client.set_status(rig.order(LineState.RUNNING))
+    early.status("RUNNING")
+    client.set_status(rig.order(LineState.RUNNING))
+    client.set_status(rig.order(LineState.DEGRADED, "the camera is lost"))
+    assert early.next("status")["state"] == "DEGRADED"
+    late = rig.plc(broker.port).next_message("status")
+    assert late.retain
+    assert b"the camera is lost" in late.payload
+
+
+def test_killed_line_is_offline(broker, rig):
+    plc = rig.plc(broker.port)
+    mqtt = rig.mqtt(broker.port, broker.kind).model_dump_json()
+    with subprocess.Popen([sys.executable, "-c", CLIENT, mqtt], stdin=subprocess.PIPE) as line:
+        plc.status("RUNNING")
+        line.send_signal(signal.SIGKILL)
+        will = plc.next("status")
+    assert (will["state"], will["since"]) == ("OFFLINE", None)
+    assert rig.plc(broker.port).next("status")["state"] == "OFFLINE"
+
+
+def test_closing_says_halted_and_leaves_no_will(broker, rig):
+    plc = rig.plc(broker.port)
+    client = rig.line(rig.mqtt(broker.port, broker.kind))
+    client.set_status(rig.order(LineState.RUNNING))
+    plc.status("RUNNING")
+    assert client.publish_verdict(rig.record(1))
+    client.close(rig.order(LineState.HALTED))
+    assert (client.unacknowledged, client.undelivered) == (0, 0)
+    assert plc.next("verdict")["sequence"] == 1
+    assert plc.next("status")["state"] == "HALTED"
+    assert rig.plc(broker.port).next("status")["state"] == "HALTED"
+
+
+def test_restarted_broker_gets_the_status_but_no_late_verdict(broker, rig, caplog):
+    caplog.set_level("INFO")
+    client = rig.line(rig.mqtt(broker.port, broker.kind))
+    client.set_status(rig.order(LineState.RUNNING))
+    rig.plc(broker.port).status("RUNNING")
+    broker.send(signal.SIGSTOP)
+    assert client.publish_verdict(rig.record(1)), "handed over, though nobody reads it"
+    broker.kill()
+    rig.until(lambda: client.warning)
+    assert [client.publish_verdict(rig.record(number)) for number in (2, 3, 4)] == [False] * 3
+    assert "3 verdicts undelivered" in client.warning
+    broker.start()
+    plc = rig.plc(broker.port)
+    plc.status("RUNNING")
+    assert client.publish_verdict(rig.record(5))
+    assert plc.next("verdict")["sequence"] == 5
+    assert (client.undelivered, client.unacknowledged, client.warning) == (3, 1, "")
+    summary = "3 verdicts undelivered, 1 sent without acknowledgement (between sequences 1 and 4)"
+    assert summary in caplog.text
+
+
+def test_line_starts_without_a_broker(rig, free_port, mosquitto):
+    client = rig.line(rig.mqtt(free_port))
+    client.set_status(rig.order(LineState.RUNNING))
+    assert not client.publish_verdict(rig.record(1))
+    rig.until(lambda: "connection refused" in client.warning)
+    mosquitto()
+    rig.plc(free_port).status("RUNNING")
+    assert client.warning == ""
+    assert client.undelivered == 1
+
+
+def test_frozen_broker_is_noticed_and_nothing_piles_up(mosquitto, rig):
+    broker = mosquitto()
+    client = rig.line(rig.mqtt(broker.port))
+    plc = rig.plc(broker.port)
+    client.set_status(rig.order(LineState.RUNNING))
+    plc.status("RUNNING")
+    broker.send(signal.SIGSTOP)
+    assert client.publish_verdict(rig.record(1))
+    rig.until(lambda: "stopped answering" in client.warning)
+    assert not client.publish_verdict(rig.record(2))
+    broker.send(signal.SIGCONT)
+    rig.until(lambda: not client.warning)
+    assert client.publish_verdict(rig.record(3))
+    assert [plc.next("verdict")["sequence"] for _ in range(2)] == [1, 3]
+
+
+def test_denied_publish_is_a_warning(mosquitto, rig, tmp_path):
+    rights = tmp_path / "acl"
+    rights.write_text("topic readwrite acme/plant-1/assembly/line-3/inspection/status\n")
+    broker = mosquitto(f"acl_file {rights}")
+    client = rig.line(rig.mqtt(broker.port))
+    client.set_status(rig.order(LineState.RUNNING))
+    rig.plc(broker.port).status("RUNNING")
+    assert client.publish_verdict(rig.record(1))
+    rig.until(lambda: "not authorized" in client.warning)
+    assert "denies inspection-line-3 to publish to" in client.warning
+    assert client.undelivered == 1
+
+
+def test_wrong_password_is_a_warning_without_the_password(
+    mosquitto, rig, tmp_path, monkeypatch, caplog
+):
+    users = tmp_path / "users"
+    subprocess.run(
+        ["mosquitto_passwd", "-c", "-b", users, "line-3", "right"], check=True, capture_output=True
+    )
+    broker = mosquitto(f"password_file {users}", anonymous=False)
+    monkeypatch.setenv("LINE_3_PASSWORD", "wrong-secret")
+    client = rig.line(rig.mqtt(broker.port, user="line-3", password_env="LINE_3_PASSWORD"))
+    rig.until(lambda: "not authorized" in client.warning)
+    assert "wrong-secret" not in client.warning + caplog.text
+
+
+def test_silent_peer_is_a_warning(rig, monkeypatch):
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = rig.line(rig.mqtt(silent.getsockname()[1]))
+        rig.until(lambda: "does not answer in time" in client.warning)
+        assert not client.publish_verdict(rig.record(1))
+
+
+def test_closing_without_a_broker_is_quick(rig, free_port):
+    client = rig.line(rig.mqtt(free_port))
+    started = time.monotonic()
+    client.close(rig.order(LineState.HALTED))
+    assert time.monotonic() - started < 2.5
+
+
+def test_a_burst_arrives_complete_and_in_order(broker, rig):
+    count = 400
+    plc = rig.plc(broker.port)
+    client = rig.line(rig.mqtt(broker.port, broker.kind))
+    client.set_status(rig.order(LineState.RUNNING))
+    plc.status("RUNNING")
+    assert all(client.publish_verdict(rig.record(number)) for number in range(1, count + 1))
+    arrived = [plc.next("verdict")["sequence"] for _ in range(count)]
+    assert arrived == list(range(1, count + 1))
