@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
+from pipeline.errors import LineError
 from pipeline.messages import Message
 from pipeline.stage import Stage, StageContext
 from stages.acquisition.camera import Camera, open_camera
 from stages.acquisition.sequence import SequenceCounter
 from stages.acquisition.source import CaptureRule, PartSource
+
+CHECK_TIMEOUT_S = 10.0
 
 
 class AcquisitionStage:
@@ -55,6 +59,22 @@ class AcquisitionStage:
         """Let go of the camera. The counter stays readable for the last report."""
         if self._camera is not None:
             self._camera.close()
+
+
+def check_camera(config: LineConfig) -> None:
+    """Whether the camera gives a frame. Raises InputError, ConfigError or LineError."""
+    camera = open_camera(config)
+    try:
+        shot = camera.read(1, timeout_s=CHECK_TIMEOUT_S)
+        if shot is None:
+            raise LineError(camera.warning or f"no frame within {CHECK_TIMEOUT_S:g} s")
+        if shot.fault is not None:
+            raise LineError(f"{shot.source}: {shot.fault}")
+    finally:
+        camera.close()
+
+
+CHECKS = (("camera", check_camera),)
 
 
 def build(context: StageContext) -> Stage:

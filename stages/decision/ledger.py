@@ -6,6 +6,7 @@ that it leads to. What arrives twice, too late or for no part changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -213,7 +214,7 @@ class Ledger:
                 verdict=verdict_of(reason),
                 reason=reason,
                 text=text,
-                score=result.score if result and reason is not Reason.SCORE_NOT_FINITE else None,
+                score=result.score if result and math.isfinite(result.score) else None,
                 threshold=self._rule.threshold,
                 bundle_id=result.bundle_id if result else self._rule.bundle_id,
                 calibration_id=self._rule.calibration_id,

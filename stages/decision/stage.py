@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 
 from calibration.record import load_active
+from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
+from pipeline.errors import LineError
 from pipeline.messages import (
     Announcement,
     Evidence,
@@ -21,6 +23,7 @@ from pipeline.messages import (
     VerdictRecord,
 )
 from pipeline.stage import Stage, StageContext
+from plc.check import check_broker
 from plc.client import PlcClient
 from stages.bundle_identity import stated_bundle_id
 from stages.decision.ledger import Ledger, Now, Outcome
@@ -28,6 +31,7 @@ from stages.decision.ledger_journal import LedgerJournal, close_old_sessions, st
 from stages.decision.rule import DecisionRule
 
 MISSING_AFTER_NS = 1_000_000_000
+CHECK_TIMEOUT_S = 5.0
 STATISTICS_EVERY_NS = 1_000_000_000
 _EMPTY_MAP = np.zeros((0, 0), np.float16)
 _EMPTY_PICTURE = np.zeros((0, 0, 1), np.uint8)
@@ -54,7 +58,7 @@ class DecisionStage:
         Raises CalibrationError, BundleError and ConfigError.
         """
         config, session = self._config, self._context.session
-        self._rule = self._load_rule()
+        self._rule = load_rule(config)
         self._plc = PlcClient(config.mqtt, config.line, session, self._log)
         now = self._clock()
         close_old_sessions(config.ledger_folder, session, self._new_ledger, now, self._log)
@@ -113,13 +117,6 @@ class DecisionStage:
         self._statistics = None
         self._plc.close(self._order)
         self._journal.close()
-
-    def _load_rule(self) -> DecisionRule:
-        config = self._config
-        bundle_id = stated_bundle_id(config.model.bundle, config.line)
-        hint = f"calibrate_line --line {config.line} --images DIR --false-reject-rate 0.01"
-        calibration = load_active(config.calibration.folder, bundle_id, hint)
-        return DecisionRule(calibration.threshold, bundle_id, calibration.id)
 
     def _new_ledger(self, session: str) -> Ledger:
         config = self._config
@@ -182,6 +179,29 @@ def _evidence(record: VerdictRecord, outcome: Outcome) -> Evidence:
         reconstruction=reconstruction,
         anomaly_map=anomaly_map,
     )
+
+
+def load_rule(config: LineConfig) -> DecisionRule:
+    """The active calibration of a line. Raises BundleError and CalibrationError."""
+    bundle_id = stated_bundle_id(config.model.bundle, config.line)
+    hint = f"calibrate_line --line {config.line} --images DIR --false-reject-rate 0.01"
+    calibration = load_active(config.calibration.folder, bundle_id, hint)
+    return DecisionRule(calibration.threshold, bundle_id, calibration.id)
+
+
+def check_calibration(config: LineConfig) -> None:
+    """Whether there is a calibration for the line's bundle. Raises CalibrationError."""
+    load_rule(config)
+
+
+def check_plc(config: LineConfig) -> None:
+    """Whether the broker takes this line's connection. Raises LineError."""
+    fault = check_broker(config.mqtt, CHECK_TIMEOUT_S)
+    if fault is not None:
+        raise LineError(fault)
+
+
+CHECKS = (("calibration", check_calibration), ("MQTT broker", check_plc))
 
 
 def build(context: StageContext) -> Stage:

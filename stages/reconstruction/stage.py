@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.messages import Message, PreparedFrame, ReconstructedFrame
 from pipeline.stage import Stage, StageContext
@@ -57,6 +58,14 @@ class ReconstructionStage:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def check_bundle(config: LineConfig) -> None:
+    """Whether the bundle is whole and fits the line. Raises BundleError or ConfigError."""
+    Reconstructor(load_line_bundle(config), config.model.device)
+
+
+CHECKS = (("model bundle", check_bundle),)
 
 
 def build(context: StageContext) -> Stage:

@@ -1,0 +1,60 @@
+"""Whether a line's model bundle is there, whole, and made for what the line shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.config import Frame, LineConfig
+from pipeline.errors import BundleError
+from stages.bundle import Bundle, load_bundle
+from stages.preprocessing.prepare import preparation_settings
+
+CHANNELS = {"grey": 1, "rgb": 3}
+
+
+def load_line_bundle(config: LineConfig) -> Bundle:
+    """The bundle of a line, verified, and trained on frames prepared as this line prepares them.
+
+    Raises BundleError where it is missing, incomplete or changed, or where it was made for
+    another size, number of channels or preparation; the text names both values.
+    """
+    bundle = load_bundle(config.model.bundle)
+    differences = preparation_differences(bundle, config.frame)
+    if differences:
+        raise BundleError(
+            f"the model bundle {bundle.folder} ({bundle.id}) was made for frames prepared "
+            f"differently than line {config.line} prepares them: {'; '.join(differences)}. "
+            f"Set the line's `frame` as the bundle wants it, or train a bundle for this line: "
+            f"train_line --line {config.line}"
+        )
+    return bundle
+
+
+def preparation_differences(bundle: Bundle, frame: Frame) -> list[str]:
+    """In words, each value in which the bundle's preparation and the line's differ."""
+    manifest = bundle.manifest
+    differences = _differences(manifest.preprocessing, preparation_settings(frame))
+    if differences:
+        return differences
+    return _differences(
+        {"channels": manifest.channels, "input_px": manifest.image_size_px},
+        {"channels": CHANNELS[frame.colour], "input_px": frame.input_px},
+    )
+
+
+def _differences(made_for: Mapping[str, Any], line_has: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} is {_shown(made_for, name)} in the bundle and {_shown(line_has, name)} in the line"
+        for name in {**made_for, **line_has}
+        if _plain(made_for.get(name)) != _plain(line_has.get(name))
+    ]
+
+
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    return repr(_plain(settings[name])) if name in settings else "not given"
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that YAML gives back."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,1 @@
+"""Reconstruction: the part as it would look without defects, by one-step denoising."""

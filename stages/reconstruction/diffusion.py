@@ -1,0 +1,33 @@
+"""The diffusion equations, one function each, numbered as in the DiffusionAD paper.
+
+Images and noise are (B, C, H, W) float; `alpha_bar_*` and `beta_t` are (B, 1, 1, 1) from
+`Schedule.alpha_bar(t)` and `Schedule.beta(t)`, or anything that broadcasts. Nothing here calls a
+network, draws noise or clamps.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def q_sample(x_0: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """Forward noise (1): x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps."""
+    return alpha_bar_t.sqrt() * x_0 + (1 - alpha_bar_t).sqrt() * eps
+
+
+def predict_x_0(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """One-step estimate (6): x_0_hat = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)."""
+    return (x_t - (1 - alpha_bar_t).sqrt() * eps) / alpha_bar_t.sqrt()
+
+
+def ancestral_mean(x_t: Tensor, eps: Tensor, beta_t: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """Mean of x_{t-1} (3): (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(1 - beta_t)."""
+    return (x_t - beta_t / (1 - alpha_bar_t).sqrt() * eps) / (1 - beta_t).sqrt()
+
+
+def ancestral_sigma(beta_t: Tensor, alpha_bar_t: Tensor, alpha_bar_before: Tensor) -> Tensor:
+    """Deviation of x_{t-1} (3): sigma_t² = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t.
+
+    Zero at t = 0, where `alpha_bar_before` is 1.
+    """
+    return ((1 - alpha_bar_before) / (1 - alpha_bar_t) * beta_t).sqrt()

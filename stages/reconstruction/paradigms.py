@@ -1,0 +1,101 @@
+"""The denoising paradigms of the paper's ablations: plain functions with one signature.
+
+    paradigm(model, schedule, x_0, noise, settings) -> reconstruction
+
+`model(x_t, t)` predicts noise; `x_0` (B, C, H, W) float in [-1, 1]; `noise` (2, C, H, W), one
+fixed standard normal field for t_small and one for t_big, the same for every image of the batch;
+the reconstruction is (B, C, H, W) float32 in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from stages.reconstruction.diffusion import predict_x_0, q_sample
+from stages.reconstruction.guidance import norm_guided_blend
+from stages.reconstruction.schedule import (
+    BETA_START,
+    DEFAULT_BETA_END,
+    DEFAULT_STEPS,
+    Schedule,
+    ScheduleName,
+    make_schedule,
+)
+
+NOISE_SCALES = 2
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class DiffusionSettings:
+    """Schedule and time steps; `tau` splits [0, T) into small and big noise when training."""
+
+    schedule: ScheduleName = "linear"
+    steps: PositiveInt = DEFAULT_STEPS
+    beta_end: Annotated[float, Field(gt=BETA_START, lt=1)] = DEFAULT_BETA_END
+    t_small: NonNegativeInt = 200
+    t_big: NonNegativeInt = 400
+    tau: NonNegativeInt = 300
+    w: NonNegativeFloat = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.t_small <= self.tau < self.t_big < self.steps:
+            raise ValueError(
+                f"t_small <= tau < t_big < steps must hold, not "
+                f"{self.t_small} <= {self.tau} < {self.t_big} < {self.steps}"
+            )
+
+    def make_schedule(self) -> Schedule:
+        """The noise schedule that these settings name, on the CPU."""
+        return make_schedule(self.schedule, self.beta_end, self.steps)
+
+
+Model = Callable[[Tensor, Tensor], Tensor]
+Paradigm = Callable[[Model, Schedule, Tensor, Tensor, DiffusionSettings], Tensor]
+
+
+def one_step(
+    model: Model, schedule: Schedule, x_0: Tensor, noise: Tensor, settings: DiffusionSettings
+) -> Tensor:
+    """The one-step estimate (6) from t_small."""
+    t = _time_steps(settings.t_small, x_0)
+    alpha_bar_t = schedule.alpha_bar(t)
+    x_t = q_sample(x_0, noise[0], alpha_bar_t)
+    return predict_x_0(x_t, model(x_t, t).float(), alpha_bar_t).clamp(-1, 1)
+
+
+def norm_guided(
+    model: Model, schedule: Schedule, x_0: Tensor, noise: Tensor, settings: DiffusionSettings
+) -> Tensor:
+    """The norm-guided estimate (8); both noise scales go through the network in one batch of 2B."""
+    t_s, t_b = _time_steps(settings.t_small, x_0), _time_steps(settings.t_big, x_0)
+    alpha_bar_ts, alpha_bar_tb = schedule.alpha_bar(t_s), schedule.alpha_bar(t_b)
+    x_ts = q_sample(x_0, noise[0], alpha_bar_ts)
+    x_tb = q_sample(x_0, noise[1], alpha_bar_tb)
+    eps_ts, eps_tb = model(torch.cat((x_ts, x_tb)), torch.cat((t_s, t_b))).float().chunk(2)
+    x_fine = predict_x_0(x_ts, eps_ts, alpha_bar_ts)
+    return norm_guided_estimate(
+        x_fine, predict_x_0(x_tb, eps_tb, alpha_bar_tb), alpha_bar_ts, settings.w
+    )
+
+
+def norm_guided_estimate(
+    x_fine: Tensor, x_coarse: Tensor, alpha_bar_ts: Tensor, w: float
+) -> Tensor:
+    """The reconstruction from both one-step estimates, as training and inference form it.
+
+    `x_coarse` is clamped to the image range [-1, 1] before it guides, and so is the result.
+    """
+    return norm_guided_blend(x_fine, x_coarse.clamp(-1, 1), alpha_bar_ts, w).clamp(-1, 1)
+
+
+PARADIGMS: dict[str, Paradigm] = {"one_step": one_step, "norm_guided": norm_guided}
+
+
+def _time_steps(t: int, x_0: Tensor) -> Tensor:
+    return torch.full((x_0.shape[0],), t, dtype=torch.int64, device=x_0.device)

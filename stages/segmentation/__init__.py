@@ -1,0 +1,1 @@
+"""Segmentation: where image and reconstruction differ, and one score of it."""

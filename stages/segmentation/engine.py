@@ -1,0 +1,59 @@
+"""The batched segmentation engine: images and their reconstructions in, scores and maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.bundle import Bundle
+from stages.device import Precision
+from stages.execution import Execution, check_batch, to_network_range
+from stages.segmentation.anomaly import image_score
+
+
+class Segmentation(NamedTuple):
+    """`scores` (B,) float32, raw; `anomaly_maps` (B, H, W) float16 in [0, 1]."""
+
+    scores: NDArray[np.float32]
+    anomaly_maps: NDArray[np.float16]
+
+
+class Segmenter:
+    """Runs the bundle's segmentation network and its score."""
+
+    def __init__(self, bundle: Bundle, device: str = "auto", precision: Precision = "auto") -> None:
+        manifest = bundle.manifest
+        self.execution = Execution(device, precision)
+        self._top_k = manifest.profile.top_k
+        self._shape = (*manifest.image_size_px, manifest.channels)
+        _, self._network = bundle.networks()
+        self.execution.place(self._network)
+
+    def segment(
+        self, images: NDArray[np.uint8], reconstructions: NDArray[np.float16]
+    ) -> Segmentation:
+        """(B, H, W, C) uint8 images and float16 reconstructions in [-1, 1] -> scores and maps.
+
+        A score is computed from the float32 map, before that is rounded. Raises InputError for
+        other types, other sizes, or two batches of different length.
+        """
+        check_batch(images, np.uint8, self._shape)
+        check_batch(reconstructions, np.float16, self._shape, length=len(images))
+        with self.execution.run():
+            x_0 = to_network_range(self.execution.upload(images, passes=1))
+            x_0_hat = self.execution.upload(reconstructions, passes=1).float()
+            maps = self._network(x_0, x_0_hat)[: len(images), 0].sigmoid()
+            scores = self.execution.download(image_score(maps, self._top_k))
+            anomaly_maps = self.execution.download(maps.half())
+        return Segmentation(
+            cast("NDArray[np.float32]", scores), cast("NDArray[np.float16]", anomaly_maps)
+        )
+
+    def warm_up(self, batch_sizes: Iterable[int]) -> None:
+        """Runs each batch size once, so that the first part of a shift is not the slow one."""
+        for size in batch_sizes:
+            shape = (size, *self._shape)
+            self.segment(np.zeros(shape, np.uint8), np.zeros(shape, np.float16))

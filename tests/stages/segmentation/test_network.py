@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from stages.segmentation.network import SegmentationNetwork, SegmentationSizes
+
+SIZES = {"widths": (8, 16), "unshuffle": 2, "groups": 4, "difference": True}
+
+
+def network(**changes: object) -> SegmentationNetwork:
+    torch.manual_seed(0)
+    return SegmentationNetwork(3, SegmentationSizes(**{**SIZES, **changes})).eval()
+
+
+@pytest.mark.parametrize("groups", [0, 4])
+@pytest.mark.parametrize("difference", [False, True])
+def test_one_logit_a_pixel(groups: int, difference: bool) -> None:
+    image, reconstruction = torch.rand(2, 3, 16, 24), torch.rand(2, 3, 16, 24)
+    logits = network(groups=groups, difference=difference)(image, reconstruction)
+    assert logits.shape == (2, 1, 16, 24)
+    assert float(logits.detach().std()) > 0
+
+
+def test_it_sees_both_images() -> None:
+    image, reconstruction = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
+    comparison = network()
+    logits = comparison(image, reconstruction)
+    assert not torch.allclose(logits, comparison(image, image))
+    assert not torch.allclose(logits, comparison(reconstruction, reconstruction))
+
+
+def test_logits_keep_float32_under_autocast() -> None:
+    image = torch.rand(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network()(image, 1 - image)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_every_weight_learns() -> None:
+    trained = network().train()
+    image = torch.rand(2, 3, 16, 16)
+    trained(image, 1 - image).square().mean().backward()
+    idle = [name for name, weight in trained.named_parameters() if weight.grad is None]
+    assert idle == []
