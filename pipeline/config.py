@@ -28,6 +28,11 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     return (Path(folder) / path.expanduser()).resolve()
 
 
+def _resolve_address(address: str, info: ValidationInfo) -> str:
+    """An address with a scheme stays as it is; anything else names a file or a device."""
+    return address if "://" in address else str(_resolve(Path(address), info))
+
+
 ConfigPath = Annotated[Path, AfterValidator(_resolve)]
 PixelSize = tuple[Annotated[int, Field(ge=16, le=20_000)], Annotated[int, Field(ge=16, le=20_000)]]
 NetworkSize = tuple[
@@ -49,6 +54,7 @@ class SimulatedCamera(Section):
     """Renders parts of a product, with defects of known place and kind."""
 
     kind: Literal["simulated"]
+    """Renders a product; for commissioning, training of operators and demonstration."""
     product: str
     """Product to render: one of the simulator's products, for instance brushed_metal."""
     size_px: PixelSize
@@ -72,6 +78,7 @@ class FolderCamera(Section):
     """Takes image files from a folder, in the order of their names."""
 
     kind: Literal["folder"]
+    """Image files of a folder; `--images DIR` sets this kind and the folder."""
     folder: ConfigPath
     """Folder with image files (png, jpg, jpeg, bmp, tif, tiff), searched with its subfolders."""
     rate_hz: Annotated[float, Field(gt=0, le=10_000)] | None
@@ -91,7 +98,8 @@ class StreamCamera(Section):
     """Reads a network stream, a video file or a USB camera through OpenCV, and reconnects."""
 
     kind: Literal["stream"]
-    url: Annotated[str, StringConstraints(min_length=1)]
+    """Whatever OpenCV can open."""
+    url: Annotated[str, StringConstraints(min_length=1), AfterValidator(_resolve_address)]
     """Address that OpenCV opens: rtsp://..., http://..., a video file, or /dev/video0."""
     open_timeout_ms: Annotated[int, Field(ge=100, le=60_000)]
     """Time allowed for opening the stream."""
@@ -119,9 +127,13 @@ class Region(Section):
     """Region of interest within the camera's frame, in pixels."""
 
     x: Annotated[int, Field(ge=0)]
+    """First column, counted from 0 at the left."""
     y: Annotated[int, Field(ge=0)]
+    """First row, counted from 0 at the top."""
     width: Annotated[int, Field(ge=16)]
+    """Columns of the region."""
     height: Annotated[int, Field(ge=16)]
+    """Rows of the region."""
 
 
 class Frame(Section):
@@ -134,7 +146,7 @@ class Frame(Section):
     size_px: PixelSize | Literal["any"]
     """Height and width that every frame must have; any accepts images of all sizes."""
     region: Region | None = None
-    """Region of interest; null takes the whole frame."""
+    """Region of interest, inside the frame; null takes the whole frame."""
     input_px: NetworkSize
     """Height and width that the networks see; multiples of 32."""
     max_megapixels: Annotated[float, Field(gt=0, le=400)] = 30.0
@@ -178,7 +190,7 @@ class Timing(Section):
     deadline_ms: Annotated[int, Field(ge=10, le=600_000)]
     """Time from capture to the latest useful verdict: the part reaches the gate soon after."""
     margin_ms: Annotated[int, Field(ge=0, le=60_000)] = 20
-    """A part still open this long before its deadline becomes UNINSPECTED."""
+    """A part still open this long before its deadline is UNINSPECTED; less than deadline_ms."""
 
     @model_validator(mode="after")
     def _margin_leaves_time(self) -> Timing:
@@ -200,7 +212,9 @@ class Workers(Section):
     """How many processes run a stage, and with how many threads each."""
 
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that share the stage's parts."""
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processor threads of each of them."""
 
 
 class Stages(Section):
@@ -217,7 +231,9 @@ class EmbeddedBroker(Section):
     """An MQTT 3.1.1 broker in a process of the line, on the loopback address only."""
 
     kind: Literal["embedded"]
+    """The line brings its own broker; it needs nothing else installed."""
     port: Annotated[int, Field(ge=1, le=65_535)]
+    """TCP port on 127.0.0.1; each line of a machine needs its own."""
 
 
 class Tls(Section):
@@ -228,7 +244,7 @@ class Tls(Section):
     certificate_file: ConfigPath | None = None
     """Certificate of this line, PEM, where the broker asks for one."""
     key_file: ConfigPath | None = None
-    """Private key of this line, PEM."""
+    """Private key of this line, PEM; goes together with certificate_file."""
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Tls:
@@ -241,14 +257,19 @@ class ExternalBroker(Section):
     """An MQTT broker in the plant."""
 
     kind: Literal["external"]
+    """The line connects to a broker that runs by itself."""
     host: Annotated[str, StringConstraints(min_length=1)]
+    """Name or address of the broker."""
     port: Annotated[int, Field(ge=1, le=65_535)]
+    """TCP port of the broker, usually 1883, or 8883 with TLS."""
     user: str | None = None
+    """User name towards the broker; null connects without one."""
     password_env: str | None = None
     """Environment variable that holds the password; passwords never stand in this file."""
     password_file: ConfigPath | None = None
-    """File whose first line is the password."""
+    """File whose first line is the password; instead of password_env."""
     tls: Tls | None = None
+    """Encryption towards the broker; null connects without it."""
 
     @model_validator(mode="after")
     def _one_password(self) -> ExternalBroker:
@@ -263,6 +284,7 @@ class Mqtt(Section):
     """How the PLC hears of verdicts."""
 
     broker: EmbeddedBroker | ExternalBroker = Field(discriminator="kind")
+    """Who passes the messages on."""
     topic_root: Topic
     """Root of the line's topics: <enterprise>/<site>/<area>/line-3/inspection."""
     keepalive_s: Annotated[int, Field(ge=2, le=300)] = 5
@@ -284,6 +306,7 @@ class Supervision(Section):
     restarts: Annotated[int, Field(ge=0, le=1000)] = 5
     """Restarts of one process that are allowed within window_s; one more is a FAULT."""
     window_s: Annotated[float, Field(gt=0)] = 60.0
+    """Time over which restarts are counted."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Time that a process may take until it is ready."""
     silence_timeout_s: Annotated[float, Field(gt=0)] = 10.0
@@ -294,6 +317,7 @@ class Logging(Section):
     """Log files below the line's data folder."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least weight of what is written; --verbose writes everything."""
     max_mb: Annotated[float, Field(gt=0)] = 10.0
     """Size at which a log file is rotated."""
     files: Annotated[int, Field(ge=1, le=100)] = 5
@@ -310,8 +334,9 @@ class LineConfig(Section):
     data_folder: ConfigPath
     """Folder of the line's ledger, reject log and log files."""
     run_folder: ConfigPath | None = None
-    """Folder of sockets and lock while the line runs; null chooses one private to the user."""
+    """Folder of sockets and lock, at most 67 bytes; null chooses one private to the user."""
     camera: SimulatedCamera | FolderCamera | StreamCamera = Field(discriminator="kind")
+    """Where the parts' frames come from."""
     frame: Frame
     model: Model
     calibration: Calibration

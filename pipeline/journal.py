@@ -55,7 +55,7 @@ class JournalWriter:
         existing = segments(folder, session)
         self._segment = existing[-1] if existing else Segment(session, 1)
         self._encoder = msgspec.json.Encoder()
-        self._file = self._open()
+        self._file = self._open(self._segment)
 
     def append(self, *records: msgspec.Struct) -> None:
         """Write records, all or none as far as a killed process goes. Raises OSError."""
@@ -68,17 +68,18 @@ class JournalWriter:
 
     def next_segment(self, *snapshot: msgspec.Struct) -> None:
         """Go on in a new segment that begins with `snapshot`. Raises OSError."""
+        following = Segment(self._segment.session, self._segment.number + 1)
+        opened = self._open(following)
         os.close(self._file)
-        self._segment = Segment(self._segment.session, self._segment.number + 1)
-        self._file = self._open()
+        self._segment, self._file = following, opened
         self.append(*snapshot)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
 
-    def _open(self) -> int:
-        path = self._folder / self._segment.file_name
+    def _open(self, segment: Segment) -> int:
+        path = self._folder / segment.file_name
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o640)
         _drop_torn_line(descriptor)
@@ -113,5 +114,5 @@ def decode(line: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """One line as a record. Raises LineError where it is not a record of this kind."""
     try:
         return decoder.decode(line)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LineError(f"journal: damaged line {line[:80]!r}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -37,14 +38,8 @@ class RunFolder:
 
         Raises LineError if the line is running already or the folder belongs to somebody else.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.path.stat().st_uid != os.getuid():
-            raise LineError(f"{self.path} belongs to another user; set run_folder")
-        self.path.chmod(0o700)
         self._take_lock()
-        for leftover in self.path.iterdir():
-            if leftover.name != LOCK_FILE:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        self._clean()
         (self.path / SESSION_FILE).write_text(self.session, encoding="ascii")
         write_line(self._config, self.config_file)
 
@@ -52,30 +47,50 @@ class RunFolder:
         """Remove the folder and let go of the lock."""
         if self._lock < 0:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._clean()
+        (self.path / LOCK_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next owner may have moved in already
+            self.path.rmdir()
         os.close(self._lock)
         self._lock = -1
 
+    def _clean(self) -> None:
+        for leftover in self.path.glob("*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            elif leftover.name != LOCK_FILE:
+                leftover.unlink(missing_ok=True)
+
     def _take_lock(self) -> None:
-        path = self.path / LOCK_FILE
-        while True:
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                owner = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
-                os.close(self._lock)
-                self._lock = -1
-                raise LineError(
-                    f"line {self._config.line} is running already (process {owner}); "
-                    "stop it first, or give this one another run_folder and data_folder"
-                ) from error
-            if path.exists() and path.stat().st_ino == os.fstat(self._lock).st_ino:
-                break
-            os.close(self._lock)  # a closing line removed the file between open and lock
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while self._lock < 0:
+            with contextlib.suppress(FileNotFoundError):  # a closing line took the folder with it
+                self._make()
+                self._lock = self._locked(self.path / LOCK_FILE)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _make(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.path.stat().st_uid != os.getuid():
+            raise LineError(f"{self.path} belongs to another user; set run_folder")
+        self.path.chmod(0o700)
+
+    def _locked(self, path: Path) -> int:
+        """The locked file; -1 if a closing line removed it between open and lock."""
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(file, 32, 0).decode(errors="replace").strip()
+            os.close(file)
+            raise LineError(
+                f"line {self._config.line} is running already (process {owner}); "
+                "stop it first, or give this one another run_folder and data_folder"
+            ) from error
+        if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
+            return file
+        os.close(file)
+        return -1
 
 
 def new_session() -> str:

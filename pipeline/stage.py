@@ -26,8 +26,9 @@ class Stage(Protocol):
     """The work of one process.
 
     The loop calls `open` once, then `take` with each batch of received messages and `tick` between
-    batches and at least every few milliseconds, and `close` at the end. What `take` and `tick`
-    yield goes to the channel of its type. An exception in `take` costs the parts of that batch.
+    batches and at least every few milliseconds, and at the end `close`, unless `open` failed. What
+    `take` and `tick` yield goes to the channel of its type. An exception in `take` costs the parts
+    of that batch that cause it.
     """
 
     def open(self) -> None:

@@ -89,13 +89,13 @@ class StageLoop:
         self._terminated = True
 
     def _over(self) -> bool:
+        self._read_order()  # first: opening or a large batch may have taken longer than allowed
         orphan = self._clock() - self._order_at_ns > ORPHAN_AFTER_NS
         if orphan:
             self._log.error("no order for %d s: the supervisor is gone", ORPHAN_AFTER_NS // 10**9)
         return self._terminated or orphan or self._row.name in self._order.stop
 
     def _turn(self) -> None:
-        self._read_order()
         self._ports.flush()
         took = 0 if self._ports.blocked else self._work(self._collect())
         made = self._emit(self._stage.tick(self._clock(), self._order, self._ports.room()), {})
@@ -112,19 +112,26 @@ class StageLoop:
             self._ports.flush()
             if not took and not self._ports.blocked:
                 break
+            if not took:
+                self._ports.wait(BLOCKED_MS)
         self._emit(self._stage.tick(self._clock(), self._order, False), {})
         self._ports.flush()
 
     def _close(self, fault: str, code: int) -> None:
-        report = self._stage.report() if self._ready else StageReport()
-        try:
-            self._stage.close()
-            report = self._stage.report() if self._ready else report
-        except Exception:  # closing must not hide why the stage ended
-            self._log.exception("closing failed")
+        report = self._close_stage() if self._ready else StageReport()
         self._send_beat(report, fault, code)
         self._ports.close()
         self._log.info("closed")
+
+    def _close_stage(self) -> StageReport:
+        report = StageReport()
+        try:
+            report = self._stage.report()
+            self._stage.close()
+            report = self._stage.report()
+        except Exception:  # closing must not hide why the stage ended
+            self._log.exception("closing failed")
+        return report
 
     def _read_order(self) -> None:
         try:
@@ -150,6 +157,7 @@ class StageLoop:
             left_ms = (end_ns - self._clock()) // 1_000_000 if messages else 0
             if left_ms <= 0:
                 break
+            self._read_order()  # one that waits would end every sleep at once
             self._ports.wait(min(left_ms, self._row.tick_ms))
         return messages
 

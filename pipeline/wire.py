@@ -28,6 +28,8 @@ from pipeline.messages import Message, Part
 MAGIC = b"ILW1"
 _ZERO_COPY_FROM_BYTES = 16_384
 _MOST_ARRAY_BYTES = 1 << 30
+_UNREADABLE = (msgspec.MsgspecError, ValueError)
+"""What msgspec raises for damaged bytes; for text that is not UTF-8 it is no MsgspecError."""
 
 
 class _ArrayHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,9 +60,11 @@ class Encoder:
 class Decoder:
     """Turns frames into messages of the given types. Not for use by two threads at once."""
 
-    def __init__(self, types: Iterable[type[Message]]) -> None:
+    def __init__(self, types: Sequence[type[Message]]) -> None:
         union: Any = reduce(or_, types)
         self._buffers: list[Any] = []
+        declared = [dtypes for kind in types for dtypes, _ in kind.arrays.values()]
+        self._dtypes = frozenset("|".join(declared).split("|"))
         self._header = msgspec.msgpack.Decoder(union, dec_hook=self._restore)
         self._descriptor = msgspec.msgpack.Decoder(_ArrayHeader)
         self._part = msgspec.msgpack.Decoder(Part)
@@ -75,7 +79,7 @@ class Decoder:
         self._buffers = list(reversed(frames[2:]))
         try:
             message: Message = self._header.decode(frames[1])
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        except _UNREADABLE as error:
             raise WireError(f"header cannot be read: {error}", part) from error
         if self._buffers:
             raise WireError(f"{len(self._buffers)} frames more than the header names", part)
@@ -90,7 +94,7 @@ class Decoder:
             raise WireError(f"not a message of this line: it begins with {first[:8]!r}")
         try:
             part = self._part.decode(first[len(MAGIC) :])
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise WireError(f"the part's identity cannot be read: {error}") from error
         if len(frames) < 2:
             raise WireError("the header is missing", part)
@@ -102,9 +106,10 @@ class Decoder:
         if not self._buffers:
             raise ValueError("an array's frame is missing")
         buffer = memoryview(self._buffers.pop())
-        dtype = np.dtype(header.dtype)
-        if dtype.hasobject or any(size < 0 for size in header.shape):
+        sizes_fit = all(0 <= size <= _MOST_ARRAY_BYTES for size in header.shape)
+        if header.dtype not in self._dtypes or not sizes_fit:
             raise ValueError(f"array of {header.dtype} {header.shape} is not allowed")
+        dtype = np.dtype(header.dtype)
         expected = math.prod(header.shape) * dtype.itemsize
         if expected != buffer.nbytes or expected > _MOST_ARRAY_BYTES:
             raise ValueError(f"array of {expected} bytes announced, {buffer.nbytes} received")
@@ -235,7 +240,7 @@ class StageControl:
             return None
         try:
             return self._decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise WireError(f"order cannot be read: {error}") from error
 
     def close(self) -> None:
@@ -267,7 +272,7 @@ class SupervisorControl:
         data = self._beats.recv()
         try:
             return self._decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise WireError(f"beat cannot be read: {error}") from error
 
     def close(self) -> None:

@@ -50,8 +50,9 @@ Scalar = bool | int | FiniteFloat | str | None
 class BundleManifest(BaseModel):
     """What made a bundle, and how it wants to be run.
 
-    `preprocessing` belongs to the preprocessing stage and is opaque here; `created` is UTC in
-    ISO 8601; `data_digest` identifies the training images; `versions` name PyTorch and project.
+    `preprocessing` belongs to the preprocessing stage and `training` to the training; both are
+    opaque here. `data_digest` identifies the images, and `held_out` names those of them that the
+    weights never saw. `created` is UTC in ISO 8601; `versions` name PyTorch and project.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +65,9 @@ class BundleManifest(BaseModel):
     paradigm: str = "norm_guided"
     weights_dtype: Literal["float16", "float32"] = "float16"
     preprocessing: dict[str, Scalar | list[Scalar]] = {}
+    training: dict[str, Scalar | list[Scalar]] = {}
     data_digest: str
+    held_out: tuple[str, ...] = ()
     versions: dict[str, str]
     validation: dict[str, FiniteFloat] = {}
     created: str

@@ -1,0 +1,133 @@
+"""From images of normal parts to the record of a calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.images import NormalImages
+from calibration.progress import progress_bar
+from calibration.record import CalibrationRecord, Setting
+from calibration.scoring import score_parts
+from calibration.threshold import drawing_threshold, fit_threshold, require_parts
+from pipeline.config import Frame, LineConfig
+from pipeline.errors import InputError
+from stages.bundle import Bundle
+from stages.inspector import Inspector
+from stages.preprocessing.prepare import preparation_settings
+
+QUANTILES = {
+    "minimum": 0.0,
+    "p05": 0.05,
+    "p25": 0.25,
+    "median": 0.5,
+    "p75": 0.75,
+    "p95": 0.95,
+    "maximum": 1.0,
+}
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class ScoredNormals:
+    """Images of normal parts with their raw `scores` (N,), and what computed them."""
+
+    images: NormalImages
+    scores: NDArray[np.float64]
+    device: str
+    dtype: str
+
+
+def score_normals(config: LineConfig, bundle: Bundle, images: NormalImages) -> ScoredNormals:
+    """The scores that the line itself would give these images."""
+    inspector = Inspector(bundle, config.model.device)
+    with progress_bar("scoring", len(images.parts)) as advance:
+        scores = score_parts(inspector, images.parts, config.batch.size, advance)
+    execution = inspector.segmenter.execution
+    dtype = str(execution.dtype).removeprefix("torch.")
+    return ScoredNormals(images, scores, str(execution.device), dtype)
+
+
+def calibrate(
+    config: LineConfig,
+    bundle: Bundle,
+    scored: ScoredNormals,
+    false_reject_rate: float,
+    now: datetime,
+) -> CalibrationRecord:
+    """Fit the line's threshold to the scores of normal parts; nothing is stored yet.
+
+    `now` is in UTC. Raises InputError where the images are too few or a score is not finite.
+    """
+    images = scored.images
+    check_count(images, false_reject_rate)
+    fit = fit_threshold(scored.scores, false_reject_rate)
+    return CalibrationRecord(
+        line=config.line,
+        bundle_id=bundle.id,
+        threshold=fit.threshold,
+        pixel_threshold=drawing_threshold(fit.threshold),
+        wanted_false_reject_rate=false_reject_rate,
+        expected_false_reject_rate=fit.expected_false_reject_rate,
+        false_reject_bound_95=fit.upper_bound,
+        rank=fit.rank,
+        used=fit.count,
+        skipped=len(images.skipped),
+        maybe_trained_on=fit.count if was_trained_on(bundle, images) else 0,
+        source=images.source,
+        images_digest=images.digest,
+        preparation=_preparation(config.frame),
+        device=scored.device,
+        dtype=scored.dtype,
+        score_quantiles=_quantiles(scored.scores),
+        created=now.replace(microsecond=0),
+        versions={name: version(name) for name in ("inspection-line", "numpy", "torch")},
+    )
+
+
+def check_count(images: NormalImages, false_reject_rate: float) -> None:
+    """Raises InputError, with counts, where too few images could be prepared for this rate."""
+    try:
+        require_parts(len(images.parts), false_reject_rate)
+    except InputError as error:
+        raise InputError(f"{images.source}: {error}{skipped_text(images)}") from error
+
+
+def skipped_text(images: NormalImages) -> str:
+    """Which images were skipped and why, the first few by name; empty where none was."""
+    if not images.skipped:
+        return ""
+    lines = [f"\n  {part.name}: {part.why}" for part in images.skipped[:LISTED]]
+    more = len(images.skipped) - len(lines)
+    lines += [f"\n  and {more} more"] if more else []
+    return f". Skipped, since they cannot be used: {len(images.skipped)}{''.join(lines)}"
+
+
+def unseen_images(bundle: Bundle, images: NormalImages) -> NormalImages:
+    """The images that the bundle's weights never saw, where its manifest tells them apart."""
+    held_out = frozenset(bundle.manifest.held_out)
+    return images.only(held_out) if held_out and was_trained_on(bundle, images) else images
+
+
+def was_trained_on(bundle: Bundle, images: NormalImages) -> bool:
+    """Whether these are the very images that the bundle was made from."""
+    return bool(images.digest == bundle.manifest.data_digest)
+
+
+def _preparation(frame: Frame) -> dict[str, Setting]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in preparation_settings(frame).items()
+    }
+
+
+def _quantiles(scores: NDArray[np.float64]) -> dict[str, float]:
+    """Quantiles that are scores themselves, not values in between."""
+    return {
+        name: float(np.quantile(scores, share, method="inverted_cdf"))
+        for name, share in QUANTILES.items()
+    }

@@ -1,0 +1,192 @@
+"""Calibrations on disk: every one is kept, one of them is active.
+
+    <folder>/<created>_<id>.yaml   one file per calibration, never written again
+    <folder>/active                the name of the active one; to roll back, change this name
+
+The id is a hash of the content, so a file that was edited or damaged is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+)
+
+from pipeline.errors import CalibrationError
+
+FORMAT_VERSION: Final = 1
+ACTIVE = "active"
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Setting = str | int | float | bool | None | tuple[int, ...]
+
+
+class CalibrationRecord(BaseModel):
+    """A threshold, what it was fitted on, and which model it belongs to; immutable.
+
+    Scores and `threshold` are raw, `pixel_threshold` is a probability in [0, 1], rates are shares
+    of normal parts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    format_version: Literal[1] = FORMAT_VERSION
+    line: Annotated[int, Field(ge=1)]
+    bundle_id: Annotated[str, StringConstraints(min_length=1)]
+    threshold: FiniteFloat
+    pixel_threshold: Rate
+    wanted_false_reject_rate: Rate
+    expected_false_reject_rate: Rate
+    false_reject_bound_95: Rate
+    rank: Annotated[int, Field(ge=1)]
+    used: Count
+    """Images whose scores the threshold was fitted on."""
+    skipped: Count
+    """Images that could not be prepared."""
+    maybe_trained_on: Count
+    """Of the used images, those that the model may have been trained on: optimistic scores."""
+    source: str
+    """Where the images came from: a folder, or the simulated camera with its seed."""
+    images_digest: str
+    preparation: dict[str, Setting]
+    device: str
+    dtype: str
+    score_quantiles: dict[str, FiniteFloat]
+    """Quantiles of the scores by name: minimum, p05, p25, median, p75, p95, maximum."""
+    created: AwareDatetime
+    versions: dict[str, str]
+
+    @property
+    def id(self) -> str:
+        """First 12 hex digits of the SHA-256 of the content."""
+        return content_id(self.model_dump(mode="json"))
+
+    @property
+    def file_name(self) -> str:
+        """`<created>_<id>.yaml`, with the time in UTC."""
+        return f"{self.created.astimezone(UTC):%Y%m%dT%H%M%SZ}_{self.id}.yaml"
+
+
+def content_id(content: Mapping[str, Any]) -> str:
+    """First 12 hex digits of the SHA-256 of the content as canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def save_and_activate(folder: Path, record: CalibrationRecord) -> Path:
+    """Write the record beside the older ones and make it the active one; its file.
+
+    Raises CalibrationError where the folder cannot be written.
+    """
+    path = folder / record.file_name
+    content = {"id": record.id, **record.model_dump(mode="json")}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
+        _replace(folder / ACTIVE, f"{path.name}\n")
+    except OSError as error:
+        raise CalibrationError(
+            f"{folder}: the calibration cannot be stored: {error}; mend the folder and repeat"
+        ) from error
+    return path
+
+
+def load_active(folder: Path, bundle_id: str, command_hint: str) -> CalibrationRecord:
+    """The active calibration of a line, checked to be whole and to belong to this bundle.
+
+    Raises CalibrationError that names `command_hint` where there is none, where it was changed
+    or damaged, and where it belongs to another bundle.
+    """
+    mend = f"Calibrate the line: {command_hint}"
+    path = folder / _active_name(folder, mend)
+    record = load_record(path, mend)
+    if record.bundle_id != bundle_id:
+        raise CalibrationError(
+            f"{path}: this calibration belongs to model bundle {record.bundle_id}, the line has "
+            f"{bundle_id}; a threshold of another model means nothing. {mend}"
+        )
+    return record
+
+
+def load_record(path: Path, mend: str) -> CalibrationRecord:
+    """One calibration file. Raises CalibrationError, ending in `mend`, if it is not as written."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CalibrationError(f"{path}: the active calibration is missing. {mend}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CalibrationError(f"{path}: cannot be read: {error}. {mend}") from error
+    if not isinstance(content, dict):
+        raise CalibrationError(f"{path}: not a calibration. {mend}")
+    return _checked(content, path, mend)
+
+
+def _checked(content: dict[str, Any], path: Path, mend: str) -> CalibrationRecord:
+    given_id = content.pop("id", None)
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CalibrationError(
+            f"{path}: format version {version!r} is unknown here, expected {FORMAT_VERSION}. {mend}"
+        )
+    try:
+        record = CalibrationRecord.model_validate_json(json.dumps(content))
+    except (ValidationError, TypeError, ValueError) as error:
+        raise CalibrationError(f"{path}: damaged: {_first_mistake(error)}. {mend}") from error
+    if record.id != given_id or path.name != record.file_name:
+        raise CalibrationError(
+            f"{path}: changed since it was written (its content gives id {record.id}). {mend}"
+        )
+    return record
+
+
+def _first_mistake(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(str(key) for key in first['loc'])}: {first['msg'].lower()}"
+
+
+def _active_name(folder: Path, mend: str) -> str:
+    try:
+        name = (folder / ACTIVE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError as error:
+        raise CalibrationError(f"{folder}: the line has no calibration yet. {mend}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CalibrationError(f"{folder / ACTIVE}: cannot be read: {error}. {mend}") from error
+    if not name or Path(name).name != name:
+        raise CalibrationError(
+            f"{folder / ACTIVE}: expected the name of one calibration file, got {name!r}. {mend}"
+        )
+    return name
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

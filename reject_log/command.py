@@ -1,0 +1,144 @@
+"""The command `reject_log`: which parts a line rejected, why, and the pictures that show it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.config import LineConfig
+from pipeline.errors import ConfigError, InputError
+from pipeline.messages import Reason, Verdict
+from reject_log.images import images_folder
+from reject_log.listing import as_json, local_time, sheet, table, totals
+from reject_log.since import parse_since
+from reject_log.store import ReadStore, database_path
+
+TABLE_ROWS = 50
+_OUT_OF_THE_LINE = (Verdict.REJECT, Verdict.UNINSPECTED)
+_EPILOG = """examples:
+  reject_log --line 3                                    rejects of the last 8 hours
+  reject_log --line 3 --since 2d --reason DEADLINE       parts without a result in time
+  reject_log --line 3 --part L3-20261122-071502-3f9a-000123
+  reject_log --line 3 --since 2026-11-22T06:00 --json    one JSON object per line
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; gives its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code = run_command(lambda: _run(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, `head` for instance, has seen enough; Python must not complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = line_parser(
+        "reject_log", "List the parts that a line rejected or could not inspect.", _EPILOG
+    )
+    parser.add_argument(
+        "--since",
+        default="8h",
+        metavar="WHEN",
+        help="an age (30m, 8h, 2d) or a time (2026-11-22T06:00, local); default 8h",
+    )
+    parser.add_argument(
+        "--verdict",
+        choices=[verdict.value for verdict in Verdict],
+        help="only this verdict; default REJECT and UNINSPECTED",
+    )
+    parser.add_argument(
+        "--reason",
+        choices=[reason.value for reason in Reason],
+        metavar="CODE",
+        help="only this reason, for instance DEADLINE or ABOVE_THRESHOLD",
+    )
+    parser.add_argument("--part", metavar="PART_ID", help="all that is known of one part")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"the newest N parts only; 0 for all. Default {TABLE_ROWS}, with --json all",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per part and line")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    since_wall_ns = parse_since(arguments.since, time.time_ns())
+    if arguments.limit is not None and arguments.limit < 0:
+        raise ConfigError(f"--limit {arguments.limit}: expected a number of parts, or 0 for all")
+    config = load_arguments_line(arguments)
+    with ReadStore(database_path(config)) as store:
+        if arguments.part:
+            _print_part(arguments, config, store)
+        elif arguments.json:
+            _print_json(arguments, config, store, since_wall_ns)
+        else:
+            _print_table(arguments, config, store, since_wall_ns)
+    return 0
+
+
+def _print_part(arguments: argparse.Namespace, config: LineConfig, store: ReadStore) -> None:
+    record = store.find(arguments.part)
+    if record is None:
+        raise InputError(
+            f"--part {arguments.part}: the log of line {config.line} has no such part; "
+            "a part id looks like L3-20261122-071502-3f9a-000123"
+        )
+    show = as_json if arguments.json else sheet
+    print(show(record, images_folder(config)))
+
+
+def _print_json(
+    arguments: argparse.Namespace, config: LineConfig, store: ReadStore, since_wall_ns: int
+) -> None:
+    limit = arguments.limit or None
+    for record in store.each(since_wall_ns, _verdicts(arguments), limit, _reason(arguments)):
+        print(as_json(record, images_folder(config)))
+
+
+def _print_table(
+    arguments: argparse.Namespace, config: LineConfig, store: ReadStore, since_wall_ns: int
+) -> None:
+    limit = TABLE_ROWS if arguments.limit is None else arguments.limit or None
+    verdicts = _verdicts(arguments)
+    one_more = None if limit is None else limit + 1
+    records = store.list(since_wall_ns, verdicts, one_more, _reason(arguments))
+    shown = records if limit is None else records[-limit:]
+    if shown:
+        print(table(shown, images_folder(config)))
+    else:
+        print(f"no {_wanted(arguments)} parts since {local_time(since_wall_ns)}")
+    if len(shown) < len(records):
+        print(f"(the newest {len(shown)} only; --limit 0 shows all)")
+    print(f"line {config.line}: {totals(store.counts(since_wall_ns), since_wall_ns)}")
+
+
+def _verdicts(arguments: argparse.Namespace) -> tuple[Verdict, ...]:
+    if arguments.verdict:
+        return (Verdict(arguments.verdict),)
+    if arguments.reason:
+        return tuple(Verdict)
+    return _OUT_OF_THE_LINE
+
+
+def _reason(arguments: argparse.Namespace) -> Reason | None:
+    return Reason(arguments.reason) if arguments.reason else None
+
+
+def _wanted(arguments: argparse.Namespace) -> str:
+    verdicts = " or ".join(_verdicts(arguments))
+    return f"{verdicts} {arguments.reason}" if arguments.reason else verdicts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

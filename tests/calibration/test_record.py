@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from calibration.record import ACTIVE, CalibrationRecord, load_active, save_and_activate
+from pipeline.errors import CalibrationError
+
+HINT = "calibrate_line --line 3 --images DIR --false-reject-rate 0.01"
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+def record(threshold: float = 0.031234567891234, created: datetime = NOON) -> CalibrationRecord:
+    return CalibrationRecord(
+        line=3,
+        bundle_id="abc123",
+        threshold=threshold,
+        pixel_threshold=0.03,
+        wanted_false_reject_rate=0.01,
+        expected_false_reject_rate=0.01,
+        false_reject_bound_95=0.0298,
+        rank=99,
+        used=99,
+        skipped=1,
+        maybe_trained_on=0,
+        source="folder /images",
+        images_digest="0123456789abcdef",
+        preparation={"colour": "grey", "region": None, "input_px": (256, 256)},
+        device="cpu",
+        dtype="float32",
+        score_quantiles={"minimum": 1e-30, "median": 1e-5},
+        created=created,
+        versions={"torch": "2.13.0"},
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.1, 1 / 3, 1e-30, 5e-324, 123456.789, 0.0])
+def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path: Path, threshold: float) -> None:
+    saved = record(threshold)
+    path = save_and_activate(tmp_path / "new" / "folder", saved)
+    loaded = load_active(tmp_path / "new" / "folder", "abc123", HINT)
+    assert loaded == saved
+    assert loaded.id == saved.id
+    assert path.name == f"20261122T120000Z_{saved.id}.yaml"
+
+
+def test_the_file_name_has_the_time_in_utc() -> None:
+    east = record(created=NOON.astimezone(timezone(timedelta(hours=9))))
+    assert east.file_name == f"20261122T120000Z_{east.id}.yaml"
+
+
+def test_the_id_changes_with_the_content() -> None:
+    ids = {record().id, record(threshold=0.5).id, record(created=NOON + timedelta(seconds=1)).id}
+    assert len(ids) == 3
+    assert all(len(known) == 12 and int(known, 16) >= 0 for known in ids)
+    assert record().id == record().id
+
+
+def test_roll_back_is_one_name(tmp_path: Path) -> None:
+    old = save_and_activate(tmp_path, record(0.1))
+    old_bytes = old.read_bytes()
+    save_and_activate(tmp_path, record(0.2, NOON + timedelta(hours=1)))
+    assert load_active(tmp_path, "abc123", HINT).threshold == 0.2
+    assert old.read_bytes() == old_bytes
+    (tmp_path / ACTIVE).write_text(f"{old.name}\n")
+    assert load_active(tmp_path, "abc123", HINT).threshold == 0.1
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".yaml", ".yaml"]
+
+
+def refused(folder: Path, match: str, bundle_id: str = "abc123") -> None:
+    with pytest.raises(CalibrationError, match=match) as caught:
+        load_active(folder, bundle_id, HINT)
+    assert HINT in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+def test_no_calibration(tmp_path: Path) -> None:
+    refused(tmp_path, "no calibration yet")
+    refused(tmp_path / "missing", "no calibration yet")
+
+
+def test_calibration_of_another_bundle(tmp_path: Path) -> None:
+    save_and_activate(tmp_path, record())
+    refused(tmp_path, r"belongs to model bundle abc123, the line has fff999", "fff999")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("threshold: 0.031234567891234", "threshold: 0.9", "changed since it was written"),
+        ("used: 99", "used: 98", "changed since it was written"),
+        ("bundle_id: abc123", "bundle_id: abc124", "changed since it was written"),
+        ("id: ", "id: 0", "changed since it was written"),
+        ("threshold: 0.031234567891234", "threshold: .nan", "threshold: input should be a finite"),
+        ("threshold: 0.031234567891234", "threshold: high", "threshold: input should be a valid"),
+        ("device: cpu", "device: cpu\nextra: 1", "extra: extra inputs are not permitted"),
+        ("rank: 99\n", "", "rank: field required"),
+        ("format_version: 1", "format_version: 2", "format version 2 is unknown"),
+        ("line: 3", "line: {", "cannot be read"),
+        ("created: '2026-11-22T12:00:00Z'", "created: 2026-11-22", "damaged"),
+    ],
+)
+def test_a_changed_file_is_refused(tmp_path: Path, old: str, new: str, match: str) -> None:
+    path = save_and_activate(tmp_path, record())
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    refused(tmp_path, match)
+
+
+@pytest.mark.parametrize("content", [b"", b"- a list", b"\xff\xfe\x00", b"text"])
+def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: bytes) -> None:
+    save_and_activate(tmp_path, record()).write_bytes(content)
+    refused(tmp_path, "not a calibration|cannot be read")
+
+
+def test_a_file_under_another_name_is_refused(tmp_path: Path) -> None:
+    path = save_and_activate(tmp_path, record())
+    path.rename(tmp_path / "copy.yaml")
+    refused(tmp_path, "is missing")
+    (tmp_path / ACTIVE).write_text("copy.yaml")
+    refused(tmp_path, "changed since")
+
+
+@pytest.mark.parametrize("name", ["", "../other/calibration.yaml", "/etc/passwd", "\n"])
+def test_active_names_one_file_of_the_folder(tmp_path: Path, name: str) -> None:
+    save_and_activate(tmp_path, record())
+    (tmp_path / ACTIVE).write_text(name)
+    refused(tmp_path, "expected the name of one calibration file")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(CalibrationError, match="cannot be stored"):
+        save_and_activate(tmp_path / "file" / "folder", record())
+
+
+def test_a_record_cannot_be_changed_and_takes_no_odd_values() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        record().threshold = 1.0  # type: ignore[misc]  # the point of the test
+    with pytest.raises(ValidationError, match="finite"):
+        record(threshold=float("nan"))
