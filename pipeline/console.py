@@ -87,7 +87,7 @@ def render(view: LineView) -> Group:
         (view.state.value, _STATE_STYLE.get(view.state, "bold")),
         f"  {view.cause}   {_duration(view.running_s)}",
     )
-    return Group(head, _totals(view), _stages(view), *_warnings(view))
+    return Group(head, _totals(view), _stages(view), *_gpus(view), *_warnings(view))
 
 
 def _totals(view: LineView) -> Text:
@@ -125,6 +125,16 @@ def _stages(view: LineView) -> Table:
             f"{stage.resident_mb:.0f}",
         )
     return table
+
+
+def _gpus(view: LineView) -> list[Text]:
+    return [
+        Text(
+            f"{gpu.name}: {gpu.use_percent} % used, {gpu.memory_mb:.0f} MB, "
+            f"{gpu.temperature_c} °C, {gpu.power_w:.0f} W"
+        )
+        for gpu in view.gpus
+    ]
 
 
 def _warnings(view: LineView) -> list[Text]:

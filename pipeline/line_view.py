@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.control import Beat, LineState, LineStatistics
 from pipeline.line import CHANNELS
 from pipeline.messages import Verdict
+from pipeline.telemetry import GpuReading
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class LineView:
     parts_per_second: float
     statistics: LineStatistics | None
     stages: tuple[StageView, ...]
+    gpus: tuple[GpuReading, ...]
     warnings: tuple[str, ...]
 
     def count(self, verdict: Verdict) -> int:

@@ -17,6 +17,7 @@ from pipeline.errors import LineError
 CONFIG_FILE = "line.yaml"
 SESSION_FILE = "session"
 LOCK_FILE = "lock"
+LOCK_ATTEMPTS = 100
 
 
 class RunFolder:
@@ -62,10 +63,17 @@ class RunFolder:
                 leftover.unlink(missing_ok=True)
 
     def _take_lock(self) -> None:
-        while self._lock < 0:
-            with contextlib.suppress(FileNotFoundError):  # a closing line took the folder with it
+        fault: OSError | None = None
+        for _ in range(LOCK_ATTEMPTS):
+            try:
                 self._make()
                 self._lock = self._locked(self.path / LOCK_FILE)
+            except OSError as error:  # once or twice where a closing line took the folder with it
+                fault = error
+            if self._lock >= 0:
+                break
+        else:
+            raise LineError(f"{self.path} is no use as a run folder: {fault}; set run_folder")
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 

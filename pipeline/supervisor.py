@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Protocol
@@ -19,12 +20,15 @@ from pipeline.line_view import FlowCounter, LineView, RateMeter, StageView
 from pipeline.process_group import Loss, ProcessGroup, Worker
 from pipeline.run_folder import RunFolder
 from pipeline.summary import RunSummary
+from pipeline.telemetry import GpuWatch
 from pipeline.wire import SupervisorControl, new_context
 
 TURN_MS = 50
 ORDER_PERIOD_S = 0.1
 VIEW_PERIOD_S = 0.25
 STOP_PATIENCE_S = 10.0
+NEWS_S = 30.0
+"""How long the loss of a process is shown."""
 NO_RESTART = (2, 3)
 """Exit codes that say that starting again would not help."""
 
@@ -55,7 +59,8 @@ class Supervisor:
         self._clock = clock
         self._rows = rows(config)
         self._group = ProcessGroup(config, self._rows, by_hand, log, verbose=verbose)
-        self._flow, self._rate = FlowCounter(), RateMeter()
+        self._flow, self._rate, self._gpus = FlowCounter(), RateMeter(), GpuWatch()
+        self._news: deque[tuple[float, str]] = deque(maxlen=3)
         self._order = LineOrder(
             folder.session, LineState.PREOPERATIONAL, "processes are starting", time.time_ns()
         )
@@ -180,6 +185,8 @@ class Supervisor:
                     f"{limits.window_s:g} s, last: {loss.cause}; see {self._config.log_folder}"
                 )
             )
+        else:
+            self._news.append((self._clock(), f"{worker.name}: {loss.cause}; started again"))
 
     def _fail(self, fault: LineError) -> None:
         if self._fault is None:
@@ -230,6 +237,8 @@ class Supervisor:
 
     def view(self) -> LineView:
         """The line as it is now."""
+        now_s = self._clock()
+        news = [text for at_s, text in self._news if now_s - at_s < NEWS_S]
         warnings = [
             worker.beat.report.warning.strip()
             for worker in self._group.workers
@@ -241,11 +250,12 @@ class Supervisor:
             state=self._order.state,
             cause=self._order.cause,
             session=self._folder.session,
-            running_s=self._clock() - self._started_s,
+            running_s=now_s - self._started_s,
             parts_per_second=self._parts_per_second,
             statistics=self.statistics,
             stages=tuple(self._stage_view(worker) for worker in reversed(self._group.workers)),
-            warnings=tuple(warnings),
+            gpus=self._gpus.readings(now_s),
+            warnings=(*news, *warnings),
         )
 
     def _stage_view(self, worker: Worker) -> StageView:

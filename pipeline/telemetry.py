@@ -65,6 +65,22 @@ class GpuReading:
     power_w: float
 
 
+class GpuWatch:
+    """Reads the GPUs every few seconds; a machine without one is asked once."""
+
+    def __init__(self, period_s: float = 2.0) -> None:
+        self._period_s = period_s
+        self._due_s: float | None = 0.0
+        self._readings: tuple[GpuReading, ...] = ()
+
+    def readings(self, now_s: float) -> tuple[GpuReading, ...]:
+        """The newest readings at `now_s`, monotonic seconds."""
+        if self._due_s is not None and now_s >= self._due_s:
+            self._readings = tuple(read_gpus())
+            self._due_s = now_s + self._period_s if self._readings else None
+        return self._readings
+
+
 def read_gpus() -> list[GpuReading]:
     """Every GPU of the machine; empty where there is no GPU or no driver."""
     try:

@@ -105,7 +105,7 @@ class Decoder:
         header = msgspec.convert(value, _ArrayHeader)
         if not self._buffers:
             raise ValueError("an array's frame is missing")
-        buffer = memoryview(self._buffers.pop())
+        buffer = memoryview(self._buffers.pop()).toreadonly()
         sizes_fit = all(0 <= size <= _MOST_ARRAY_BYTES for size in header.shape)
         if header.dtype not in self._dtypes or not sizes_fit:
             raise ValueError(f"array of {header.dtype} {header.shape} is not allowed")

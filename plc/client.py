@@ -61,6 +61,7 @@ class PlcClient:
         self._delivery = Delivery()
         self._away: str | None = None
         self._away_since_s = time.time()
+        self._closed = False
         self._outlet = _Outlet()
         will = Outgoing(self._topics.status, will_payload(line, session), retain=True)
         self._connection = Connection(access, self._client_id, will, self._outlet)
@@ -83,6 +84,8 @@ class PlcClient:
     def warning(self) -> str:
         """One sentence for the operator while verdicts do not reach the broker, else empty."""
         self._settle()
+        if self._closed:
+            return ""
         if self._away is not None:
             since = time.strftime("%H:%M:%S", time.localtime(self._away_since_s))
             missing = f"; {self.undelivered} verdicts undelivered" if self.undelivered else ""
@@ -123,6 +126,7 @@ class PlcClient:
             self._delivery.lost(self._outlet.link.number)
         self._connection.close(CLOSE_S)
         self._log_gap("the line closes its connection")
+        self._closed = True
 
     def _wait_for_answer(self, deadline_s: float) -> bool:
         """Take in the next event; False when nothing is in flight or time is up."""

@@ -122,11 +122,10 @@ def save_bundle(
     networks are not of the manifest's profile.
     """
     weights = save_tensors(_rounded(_both(unet, segmentation), manifest.weights_dtype))
-    bundle = Bundle(_content_id(manifest, weights), manifest, folder, weights)
+    entries = manifest.model_dump(mode="json")
+    bundle = Bundle(_content_id(entries, weights), manifest, folder, weights)
     bundle.networks()
-    text = yaml.safe_dump(
-        {"id": bundle.id, **manifest.model_dump(mode="json")}, sort_keys=False, allow_unicode=True
-    )
+    text = yaml.safe_dump({"id": bundle.id, **entries}, sort_keys=False, allow_unicode=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -149,8 +148,9 @@ def load_bundle(folder: Path) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f"there is no model bundle at {folder}: {MEND}")
     weights, text = _read(folder / WEIGHTS_FILE), _read(folder / MANIFEST_FILE)
-    stated_id, manifest = _parse_manifest(text, folder)
-    found_id = _content_id(manifest, weights)
+    stated_id, entries = _parse_manifest(text, folder)
+    manifest = _checked_manifest(entries, folder)
+    found_id = _content_id(entries, weights)
     if stated_id != found_id:
         raise BundleError(
             f"the model bundle {folder} was changed since it was made: its id is {stated_id}, its "
@@ -180,12 +180,14 @@ def _rounded(networks: nn.Module, dtype_name: str) -> dict[str, Tensor]:
     return rounded
 
 
-def _content_id(manifest: BundleManifest, weights: bytes) -> str:
-    canonical = json.dumps(manifest.model_dump(mode="json"), sort_keys=True, allow_nan=False)
+def _content_id(entries: Mapping[str, Any], weights: bytes) -> str:
+    """Hash over the manifest as it is written, so that keys of later versions change nothing."""
+    canonical = json.dumps(entries, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode() + weights).hexdigest()[:16]
 
 
-def _parse_manifest(text: bytes, folder: Path) -> tuple[str, BundleManifest]:
+def _parse_manifest(text: bytes, folder: Path) -> tuple[str, dict[str, Any]]:
+    """The id that a manifest states, and its other entries, not yet checked."""
     where = folder / MANIFEST_FILE
     try:
         entries: Any = yaml.safe_load(text)
@@ -198,9 +200,13 @@ def _parse_manifest(text: bytes, folder: Path) -> tuple[str, BundleManifest]:
             f"{where} has format version {entries.get('format_version')!r}, this program reads "
             f"{FORMAT_VERSION}: use the program that it was made with, or {MEND}"
         )
-    stated_id = entries.pop("id")
+    return entries.pop("id"), entries
+
+
+def _checked_manifest(entries: Mapping[str, Any], folder: Path) -> BundleManifest:
+    where = folder / MANIFEST_FILE
     try:
-        return stated_id, BundleManifest.model_validate(entries)
+        return BundleManifest.model_validate(entries)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()

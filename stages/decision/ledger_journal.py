@@ -38,13 +38,20 @@ class LedgerJournal:
             return
         try:
             self._writer.append(*batch)
-            self._lines += len(batch)
-            if self._lines >= LINES_PER_SEGMENT:
-                self._writer.next_segment(*self._ledger.snapshot())
-                self._lines = 0
         except OSError as error:
             self.lost += len(batch)
             self._log.error("ledger: %d lines could not be written: %s", len(batch), error)
+        self._lines += len(batch)
+        if self._lines >= LINES_PER_SEGMENT:
+            self._begin_segment()
+
+    def _begin_segment(self) -> None:
+        """Where that fails, the old segment grows on until the next one is due."""
+        self._lines = 0
+        try:
+            self._writer.next_segment(*self._ledger.snapshot())
+        except OSError as error:
+            self._log.error("ledger: no new segment could be begun: %s", error)
 
     def close(self) -> None:
         """Close the file."""

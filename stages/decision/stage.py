@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,6 +13,7 @@ from calibration.record import load_active
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
 from pipeline.errors import LineError
+from pipeline.logs import part_extra
 from pipeline.messages import (
     Announcement,
     Evidence,
@@ -146,6 +148,12 @@ class DecisionStage:
         for line in lines:
             if isinstance(line, VerdictRecord):
                 self._plc.publish_verdict(line)
+                self._log_verdict(line)
+
+    def _log_verdict(self, record: VerdictRecord) -> None:
+        level = logging.DEBUG if record.verdict is Verdict.PASS else logging.INFO
+        extra = part_extra(record.part)
+        self._log.log(level, "%s: %s", record.verdict, record.text, extra=extra)
 
     def _numbers_are_missing(self, now_ns: int) -> bool:
         """Whether numbers were given out a while ago that nobody announced."""

@@ -1,0 +1,69 @@
+"""The reference of the line's benchmark: the same networks in one process, with nothing around.
+
+    python -m benchmarks.bare_loop --line 3 --batches 30
+
+Prints one JSON object. It runs as a process of its own, so that its memory and threads are not
+those of the benchmark that asks for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.config import SimulatedCamera
+from pipeline.errors import ConfigError
+from stages.acquisition.simulation import PartRenderer
+from stages.device import set_threads
+from stages.inspector import Inspector
+from stages.preprocessing.prepare import prepare
+from stages.readiness import load_line_bundle
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = line_parser("bare_loop", __doc__ or "")
+    parser.add_argument("--batches", type=int, default=30, help="batches to time")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the process")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    config = load_arguments_line(options)
+    if not isinstance(config.camera, SimulatedCamera):
+        raise ConfigError("the benchmark needs a line with a simulated camera")
+    set_threads(options.threads)
+    inspector = Inspector(load_line_bundle(config), config.model.device)
+    camera, size = config.camera, config.batch.size
+    renderer = PartRenderer(camera.product, camera.size_px, camera.seed, camera.defect_share)
+    frames = [renderer.render(n).image for n in range(1, size + 1)]
+    images = np.stack([prepare(frame, config.frame, 64).image for frame in frames])
+    inspector.warm_up((size,))
+    seconds = []
+    for _ in range(options.batches):
+        started_s = time.perf_counter()
+        inspector.inspect(images)
+        seconds.append(time.perf_counter() - started_s)
+    execution = inspector.reconstructor.execution
+    report = {
+        "device": str(execution.device),
+        "dtype": str(execution.dtype).removeprefix("torch."),
+        "threads": options.threads,
+        "batch": size,
+        "images_per_second": size * len(seconds) / sum(seconds),
+        "batch_ms_p50": 1e3 * float(np.percentile(seconds, 50)),
+        "batch_ms_p99": 1e3 * float(np.percentile(seconds, 99)),
+    }
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

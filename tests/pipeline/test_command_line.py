@@ -1,0 +1,109 @@
+"""What all commands share: which line, which changes, and the exit codes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from pipeline.command_line import (
+    config_path,
+    images_override,
+    line_parser,
+    load_arguments_line,
+    run_command,
+)
+from pipeline.config import FolderCamera
+from pipeline.config_file import line_file
+from pipeline.errors import (
+    BundleError,
+    CalibrationError,
+    ConfigError,
+    FrameError,
+    InputError,
+    LineError,
+    NotReadyError,
+    TrainingError,
+    WireError,
+)
+from pipeline.messages import Reason
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    return line_parser("test_line", "A test.").parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LineError("x"), 1),
+        (TrainingError("x"), 1),
+        (WireError("x"), 1),
+        (FrameError(Reason.FRAME_BLACK, "x"), 1),
+        (ConfigError("x"), 2),
+        (InputError("x"), 2),
+        (NotReadyError("x"), 3),
+        (BundleError("x"), 3),
+        (CalibrationError("x"), 3),
+    ],
+)
+def test_an_error_is_one_message_and_its_exit_code(
+    error: LineError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> int:
+        raise error
+
+    assert run_command(command) == code
+    said = capsys.readouterr()
+    assert said.err.endswith(": x\n")
+    assert said.out == ""
+
+
+def test_success_is_the_commands_own_code() -> None:
+    assert run_command(lambda: 0) == 0
+
+
+def test_a_programmers_mistake_is_not_hidden() -> None:
+    def command() -> int:
+        raise AssertionError("impossible")
+
+    with pytest.raises(AssertionError, match="impossible"):
+        run_command(command)
+
+
+def test_a_line_is_named_by_number_or_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_path(arguments("--line", "3")) == line_file(3)
+    monkeypatch.chdir(tmp_path)
+    assert config_path(arguments("--config", "my.yaml")) == tmp_path / "my.yaml"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--line", "three"], ["--line", "3", "--config", "x"], ["--line", "3", "--lime"]]
+)
+def test_arguments_that_make_no_sense_end_with_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        arguments(*words)
+    assert caught.value.code == 2
+
+
+def test_changes_apply_in_their_order_and_the_commands_own_last() -> None:
+    options = arguments("--line", "3", "--set", "batch.size=2", "--set", "batch.size=5")
+    assert load_arguments_line(options).batch.size == 5
+    assert load_arguments_line(options, [("batch.size", 7)]).batch.size == 7
+
+
+def test_changes_are_checked_like_the_file() -> None:
+    with pytest.raises(ConfigError, match=r"batch\.sise: unknown key"):
+        load_arguments_line(arguments("--line", "3", "--set", "batch.sise=2"))
+    with pytest.raises(ConfigError, match=r"--set batch: expected key\.path=value"):
+        load_arguments_line(arguments("--line", "3", "--set", "batch"))
+
+
+def test_a_folder_of_images_takes_the_cameras_place(tmp_path: Path) -> None:
+    config = load_arguments_line(arguments("--line", "3"), [images_override(tmp_path)])
+    assert isinstance(config.camera, FolderCamera)
+    assert config.camera.folder == tmp_path
+    assert config.camera.rate_hz is None
+    with pytest.raises(ConfigError, match=r"--images .*: no such folder"):
+        images_override(tmp_path / "nowhere")

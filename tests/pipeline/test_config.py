@@ -1,0 +1,153 @@
+"""What may stand in a configuration: unions, rules over several keys, and that nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config import (
+    EmbeddedBroker,
+    ExternalBroker,
+    FolderCamera,
+    Frame,
+    LineConfig,
+    Region,
+    Section,
+    SimulatedCamera,
+    StreamCamera,
+    Timing,
+    Tls,
+)
+
+MakeConfig = Callable[..., LineConfig]
+STREAM = {
+    "kind": "stream",
+    "url": "rtsp://camera/1",
+    "open_timeout_ms": 5000,
+    "read_timeout_ms": 1000,
+    "trigger": "every_frame",
+}
+EXTERNAL = {"kind": "external", "host": "broker", "port": 8883}
+
+
+def external(**changes: Any) -> ExternalBroker:
+    return ExternalBroker(**{**EXTERNAL, **changes})
+
+
+def test_the_kind_chooses_the_camera(make_config: MakeConfig) -> None:
+    simulated = make_config().camera
+    folder = make_config({"camera": {"kind": "folder", "folder": "x", "rate_hz": None}}).camera
+    stream = make_config({"camera": STREAM}).camera
+    assert isinstance(simulated, SimulatedCamera)
+    assert isinstance(folder, FolderCamera)
+    assert isinstance(stream, StreamCamera)
+    assert (simulated.simulated, folder.simulated, stream.simulated) == (True, True, False)
+    assert (simulated.rate_hz, folder.rate_hz, stream.rate_hz) == (6, None, None)
+
+
+def test_the_kind_chooses_the_broker(make_config: MakeConfig) -> None:
+    assert isinstance(make_config().mqtt.broker, EmbeddedBroker)
+    broker = make_config({"mqtt.broker": EXTERNAL}).mqtt.broker
+    assert isinstance(broker, ExternalBroker)
+    assert broker.host == "broker"
+
+
+def sections(section: Section, path: str = "") -> list[tuple[str, Section]]:
+    found = [(path or "(the line)", section)]
+    for name in type(section).model_fields:
+        inner = getattr(section, name)
+        if isinstance(inner, Section):
+            found += sections(inner, f"{path}.{name}".lstrip("."))
+    return found
+
+
+def test_nothing_in_a_configuration_can_be_changed(make_config: MakeConfig) -> None:
+    config = make_config({"mqtt.broker": {**EXTERNAL, "tls": {"ca_file": "ca.pem"}}})
+    found = sections(config)
+    assert {"camera", "frame", "stages.segmentation", "mqtt.broker.tls"} <= {p for p, _ in found}
+    for path, section in found:
+        for name in type(section).model_fields:
+            with pytest.raises(ValidationError, match="frozen"):
+                setattr(section, name, getattr(section, name))
+            value = getattr(section, name)
+            assert not isinstance(value, list | dict | set), f"{path}.{name} can be changed"
+
+
+@pytest.mark.parametrize(
+    "region",
+    [(1, 0, 100, 50), (0, 1, 100, 50), (0, 0, 101, 50), (0, 0, 100, 51), (100, 50, 16, 16)],
+)
+def test_a_region_must_lie_inside_the_frame(region: tuple[int, int, int, int]) -> None:
+    x, y, width, height = region
+    box = Region(x=x, y=y, width=width, height=height)
+    with pytest.raises(ValidationError, match="region must lie inside the frame of 100 x 50"):
+        Frame(colour="grey", bit_depth=8, size_px=(50, 100), region=box, input_px=(64, 64))
+    any_size = Frame(colour="grey", bit_depth=8, size_px="any", region=box, input_px=(64, 64))
+    assert any_size.region == box
+
+
+def test_a_region_may_fill_the_frame() -> None:
+    box = Region(x=0, y=0, width=100, height=50)
+    frame = Frame(colour="grey", bit_depth=8, size_px=(50, 100), region=box, input_px=(64, 64))
+    assert frame.region == box
+
+
+def test_the_margin_leaves_time_before_the_deadline() -> None:
+    assert Timing(deadline_ms=100, margin_ms=99).margin_ms == 99
+    with pytest.raises(ValidationError, match="margin_ms must be smaller than deadline_ms"):
+        Timing(deadline_ms=100, margin_ms=100)
+
+
+def test_a_password_comes_from_one_place_and_belongs_to_a_user() -> None:
+    assert external(user="u", password_env="P").password_env == "P"
+    with pytest.raises(ValidationError, match="not both"):
+        external(user="u", password_env="P", password_file=Path("p"))
+    with pytest.raises(ValidationError, match="a password needs a user"):
+        external(password_env="P")
+
+
+def test_a_certificate_needs_its_key() -> None:
+    ca, own = Path("ca.pem"), Path("own.pem")
+    assert Tls(ca_file=ca, certificate_file=own, key_file=own).key_file is not None
+    with pytest.raises(ValidationError, match="go together"):
+        Tls(ca_file=ca, certificate_file=own)
+    with pytest.raises(ValidationError, match="go together"):
+        Tls(ca_file=ca, key_file=own)
+
+
+@pytest.mark.parametrize(
+    "topic", ["", "x", "/a/b", "a/b/", "a/+/b", "a/#", "$SYS/a", "a b", "a" * 201]
+)
+def test_topic_roots_that_mqtt_would_misread_are_refused(
+    make_config: MakeConfig, topic: str
+) -> None:
+    with pytest.raises(Exception, match=r"mqtt\.topic_root"):
+        make_config({"mqtt.topic_root": topic})
+
+
+def test_a_run_folder_that_no_socket_fits_in_is_refused(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    longest = "/tmp/" + "x" * 62
+    assert make_config({"run_folder": longest}).run_dir == Path(longest)
+    with pytest.raises(Exception, match="at most 67 bytes"):
+        make_config({"run_folder": longest + "x"})
+    with pytest.raises(Exception, match="at most 67 bytes"):
+        make_config({"run_folder": "/tmp/" + "ü" * 32})
+
+
+def test_folders_of_the_line(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config({"run_folder": None})
+    assert config.log_folder == tmp_path / "data" / "log"
+    assert config.ledger_folder == tmp_path / "data" / "ledger"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/someone")
+    assert config.run_dir.parent.parent == Path("/run/someone")
+    assert config.run_dir.name == "line_3"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert config.run_dir.is_absolute()

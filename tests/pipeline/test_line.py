@@ -1,0 +1,98 @@
+"""THE table: that it fits together, and that what would not fit is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import LineConfig
+from pipeline.line import CHANNELS, TABLE, Row, producers, row_named, rows, table_faults
+
+MakeConfig = Callable[..., LineConfig]
+EXTERNAL = {"mqtt.broker": {"kind": "external", "host": "h", "port": 1883}}
+
+
+def changed(name: str, **changes: tuple[str, ...]) -> tuple[Row, ...]:
+    return tuple(replace(row, **changes) if row.name == name else row for row in TABLE)
+
+
+def test_the_table_fits_together() -> None:
+    assert table_faults() == []
+
+
+WRONG = {
+    "stage segmentation stands twice": (*TABLE, replace(row_named("segmentation"), consumes=())),
+    "nobody produces evidence, which recorder waits for": changed("decision", produces=()),
+    "announcement needs one stage that consumes it, it has []": changed(
+        "decision", consumes=("failure", "result")
+    ),
+    "result needs one stage that consumes it, it has ['decision', 'extra']": (
+        *TABLE,
+        Row(name="extra", module="extra", consumes=("result",)),
+    ),
+    "recorder names pictures, which is no channel": changed(
+        "recorder", consumes=("evidence", "pictures")
+    ),
+    "broker names verdict, which is no channel": changed("broker", produces=("verdict",)),
+    "recorder starts after judgement, which is no stage": changed("recorder", after=("judgement",)),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_what_does_not_fit_is_named(fault: str) -> None:
+    assert table_faults(WRONG[fault]) == [fault]
+
+
+def test_an_empty_table_has_a_fault_for_each_channel() -> None:
+    faults = table_faults(())
+    for channel in CHANNELS:
+        assert any(channel in fault for fault in faults)
+
+
+def test_a_line_with_a_broker_of_its_own_runs_one_more_process(make_config: MakeConfig) -> None:
+    assert [row.name for row in rows(make_config())] == [row.name for row in TABLE]
+    without = [row.name for row in rows(make_config(EXTERNAL))]
+    assert without == [row.name for row in TABLE if row.name != "broker"]
+
+
+def test_rows_are_found_by_name() -> None:
+    assert row_named("decision").module == "stages.decision.stage"
+    with pytest.raises(KeyError, match="no stage 'judgement'; the table has broker, recorder"):
+        row_named("judgement")
+
+
+def test_producers_are_all_workers_of_all_stages_that_offer_a_channel(
+    make_config: MakeConfig,
+) -> None:
+    config = make_config({"stages.preprocessing": {"workers": 2}})
+    assert producers("captured", config) == [("acquisition", 0)]
+    assert producers("prepared", config) == [("preprocessing", 0), ("preprocessing", 1)]
+    assert producers("failure", config) == [
+        ("segmentation", 0),
+        ("reconstruction", 0),
+        ("preprocessing", 0),
+        ("preprocessing", 1),
+        ("acquisition", 0),
+    ]
+
+
+def test_batches_and_capacities_come_from_the_configuration(make_config: MakeConfig) -> None:
+    config = make_config({"batch": {"size": 3, "max_wait_ms": 7}, "stages.queue": 5})
+    assert row_named("reconstruction").batch(config) == config.batch
+    after = row_named("segmentation").batch(config)
+    assert (after.size, after.max_wait_ms) == (3, 0)
+    capacities = {name: channel.capacity(config) for name, channel in CHANNELS.items()}
+    assert {capacities[name] for name in ("captured", "prepared", "reconstructed")} == {5}
+    assert min(capacities[name] for name in ("announcement", "result", "failure")) >= 1000
+
+
+def test_only_evidence_may_be_dropped() -> None:
+    assert [name for name, channel in CHANNELS.items() if channel.lossy] == ["evidence"]
+
+
+def test_every_stage_can_report_its_failures_to_decision() -> None:
+    for row in TABLE:
+        if row.produces and row.name != "decision":
+            assert "failure" in row.produces, row.name

@@ -1,0 +1,66 @@
+"""What `--check` asks: everything of the line's own processes, each subject once."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import LineConfig
+from pipeline.errors import BundleError, CalibrationError, ConfigError, InputError, LineError
+from pipeline.preflight import Finding, check_line
+
+MakeConfig = Callable[..., LineConfig]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def findings(config: LineConfig) -> dict[str, Finding]:
+    found = list(check_line(config))
+    assert len({finding.subject for finding in found}) == len(found)
+    return {finding.subject: finding for finding in found}
+
+
+def test_each_thing_that_is_missing_is_found(
+    make_config: MakeConfig, tmp_path: Path, free_port: int
+) -> None:
+    changes = {
+        "model.bundle": str(tmp_path / "bundle"),
+        "calibration.folder": str(tmp_path / "calibration"),
+        "mqtt.broker.port": free_port,
+    }
+    found = findings(make_config(changes))
+    faults = {subject: finding.fault for subject, finding in found.items()}
+    assert faults["camera"] is None
+    assert isinstance(faults["model bundle"], BundleError)
+    assert isinstance(faults["calibration"], BundleError | CalibrationError)
+    assert faults["MQTT broker"] is None
+    assert "train_line" in str(faults["model bundle"])
+
+
+def test_a_camera_and_a_broker_that_are_not_there(
+    make_config: MakeConfig, tmp_path: Path, free_port: int
+) -> None:
+    changes = {
+        "camera": {"kind": "folder", "folder": str(tmp_path), "rate_hz": None},
+        "mqtt.broker": {"kind": "external", "host": "127.0.0.1", "port": free_port},
+    }
+    found = findings(make_config(changes))
+    camera, broker = found["camera"].fault, found["MQTT broker"].fault
+    assert isinstance(camera, InputError)
+    assert str(tmp_path) in str(camera)
+    assert isinstance(broker, LineError)
+    assert str(free_port) in str(broker)
+
+
+def test_a_camera_that_is_set_up_wrongly(make_config: MakeConfig) -> None:
+    found = findings(make_config({"camera.product": "porcelain"}))
+    assert isinstance(found["camera"].fault, ConfigError)
+    assert found["camera"].stage == "acquisition"

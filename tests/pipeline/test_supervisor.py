@@ -1,0 +1,277 @@
+"""The state machine of a line: its stages played by the test, or real ones that cannot work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import LineConfig
+from pipeline.control import Beat, LineOrder, LineState, LineStatistics, StageReport
+from pipeline.errors import LineError
+from pipeline.line import rows
+from pipeline.line_view import LineView
+from pipeline.messages import Verdict
+from pipeline.run_folder import RunFolder
+from pipeline.supervisor import Supervisor
+from pipeline.wire import StageControl, new_context
+
+MakeConfig = Callable[..., LineConfig]
+STATISTICS = LineStatistics(7, dict.fromkeys(Verdict, 2), {}, {}, 1.0, None, "b", "c")
+
+
+class Views:
+    """An onlooker that remembers."""
+
+    def __init__(self) -> None:
+        self.views: list[LineView] = []
+
+    def show(self, view: LineView) -> None:
+        self.views.append(view)
+
+
+class Players(threading.Thread):
+    """Beats for every stage, and remembers the orders; `play` says what a stage reports."""
+
+    def __init__(self, folder: RunFolder, names: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.orders: list[LineOrder] = []
+        self.over = threading.Event()
+        self._folder, self._names = folder, names
+
+    def play(self, stage: str, order: LineOrder) -> StageReport:
+        return StageReport()
+
+    def ready(self, stage: str, order: LineOrder) -> bool:
+        return True
+
+    def run(self) -> None:
+        context = new_context()
+        control = StageControl(context, self._folder.path)
+        order = LineOrder("", LineState.PREOPERATIONAL, "", 0)
+        while not self.over.is_set():
+            control.socket.poll(20)
+            newest = control.order()
+            if newest is not None and newest != order:
+                order = newest
+                self.orders.append(order)
+            for name in self._names:
+                control.beat(self._beat(name, order))
+        control.close()
+        context.term()
+
+    def _beat(self, name: str, order: LineOrder) -> Beat:
+        ready, report = self.ready(name, order), self.play(name, order)
+        session, pid = self._folder.session, os.getpid()
+        return Beat(name, 0, pid, session, ready, order.capture, {}, {}, 0, 0, 0, 1.0, report)
+
+
+@pytest.fixture
+def config(make_config: MakeConfig, run_dir: Path, tmp_path: Path) -> LineConfig:
+    return make_config({"run_folder": str(run_dir / "run"), "model.bundle": str(tmp_path / "none")})
+
+
+@pytest.fixture
+def folder(config: LineConfig) -> Iterator[RunFolder]:
+    folder = RunFolder(config)
+    folder.open()
+    config.log_folder.mkdir(parents=True)
+    yield folder
+    folder.close()
+
+
+def run(config: LineConfig, folder: RunFolder, players: Players) -> tuple[Supervisor, Views]:
+    """A whole life of a line whose stages are all played."""
+    views = Views()
+    names = frozenset(row.name for row in rows(config))
+    log = logging.getLogger("supervisor")
+    supervisor = Supervisor(config, folder, log, views, by_hand=names)
+    players.start()
+    try:
+        supervisor.run()
+    finally:
+        players.over.set()
+        players.join()
+    return supervisor, views
+
+
+def names_of(config: LineConfig) -> list[str]:
+    return [row.name for row in rows(config)]
+
+
+def test_a_line_starts_runs_drains_and_stops_in_order(
+    config: LineConfig, folder: RunFolder
+) -> None:
+    class Line(Players):
+        draining = 0
+
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            if stage == "acquisition":
+                given_out = 9 if order.state is not LineState.PREOPERATIONAL else 0
+                return StageReport(last_sequence=given_out, exhausted=bool(given_out))
+            if stage == "decision":
+                self.draining += order.state is LineState.STOPPING
+                settled = 9 if self.draining > 10 else 4
+                return StageReport(settled_sequence=settled, statistics=STATISTICS)
+            return StageReport()
+
+    line = Line(folder, names_of(config))
+    supervisor, views = run(config, folder, line)
+    states = [order.state for order in line.orders]
+    assert list(dict.fromkeys(states)) == [
+        LineState.PREOPERATIONAL,
+        LineState.RUNNING,
+        LineState.STOPPING,
+        LineState.HALTED,
+    ]
+    assert line.draining > 10, "it waits until every part has its verdict"
+    by_state = {order.state: order for order in line.orders}
+    assert not by_state[LineState.PREOPERATIONAL].capture
+    assert next(order for order in line.orders if order.state is LineState.RUNNING).capture
+    assert not by_state[LineState.STOPPING].capture
+    assert by_state[LineState.STOPPING].cause == "the camera has no further parts"
+    assert by_state[LineState.STOPPING].last_sequence == 9
+    assert all(not order.stop for order in line.orders if order.state is not LineState.HALTED)
+    summary = supervisor.summary()
+    assert summary is not None
+    assert summary.statistics == STATISTICS
+    assert views.views[-1].statistics == STATISTICS
+    shown = [stage.name for stage in views.views[-1].stages]
+    assert shown == [*reversed(names_of(config))]
+
+
+def test_stages_are_stopped_before_the_log_and_the_broker(
+    config: LineConfig, folder: RunFolder
+) -> None:
+    class Line(Players):
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            return StageReport(exhausted=stage == "acquisition")
+
+    supervisor = Supervisor(
+        config, folder, logging.getLogger("s"), Views(), by_hand=frozenset(names_of(config))
+    )
+    said: list[LineOrder] = []
+    line = Line(folder, names_of(config))
+    line.start()
+    change = supervisor._change
+
+    def listen(*values: object, **more: object) -> None:
+        change(*values, **more)
+        said.append(supervisor._order)
+
+    supervisor._change = listen
+    supervisor.run()
+    line.over.set()
+    line.join()
+    stops = [set(order.stop) for order in said if order.stop]
+    everything = set(names_of(config))
+    assert stops == [everything - {"recorder", "broker"}, everything - {"broker"}, everything]
+
+
+def test_a_stage_that_is_away_makes_the_line_degraded(
+    config: LineConfig, folder: RunFolder
+) -> None:
+    class Line(Players):
+        seen = 0
+
+        def ready(self, stage: str, order: LineOrder) -> bool:
+            if stage == "segmentation" and order.state is LineState.RUNNING:
+                self.seen += 1
+            away = stage == "segmentation" and 10 < self.seen < 40
+            if away:
+                self.seen += 1
+            return not away
+
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            return StageReport(exhausted=stage == "acquisition" and self.seen > 60)
+
+    line = Line(folder, names_of(config))
+    _, views = run(config, folder, line)
+    told = list(dict.fromkeys((order.state, order.cause, order.capture) for order in line.orders))
+    assert (LineState.DEGRADED, "waiting for segmentation", True) in told
+    assert (LineState.RUNNING, "all processes are ready again", True) in told
+    assert LineState.DEGRADED in {view.state for view in views.views}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_and_a_second_one_does_not_wait(
+    config: LineConfig, folder: RunFolder, number: signal.Signals
+) -> None:
+    class Line(Players):
+        draining = 0
+
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            if stage == "acquisition" and order.state is LineState.RUNNING and not self.draining:
+                os.kill(os.getpid(), number)
+                self.draining = 1
+            if stage == "decision" and order.state is LineState.STOPPING:
+                self.draining += 1
+                if self.draining == 20:
+                    os.kill(os.getpid(), number)
+            return StageReport(last_sequence=5 if stage == "acquisition" else 0)
+
+    before = signal.getsignal(number)
+    line = Line(folder, names_of(config))
+    run(config, folder, line)
+    assert line.draining >= 20
+    stopping = [order for order in line.orders if order.state is LineState.STOPPING]
+    assert stopping[0].cause == "asked to stop"
+    assert line.orders[-1].state is LineState.HALTED
+    assert signal.getsignal(number) == before
+
+
+def started(caplog: pytest.LogCaptureFixture, name: str) -> int:
+    return sum(f"{name} started as process" in text for text in caplog.messages)
+
+
+def test_a_stage_that_is_not_ready_to_run_is_not_started_again(
+    config: LineConfig, folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Decision without a model bundle: exit code 3, and its own words for the user."""
+    caplog.set_level(logging.INFO)
+    others = frozenset(names_of(config)) - {"decision"}
+    views = Views()
+    log = logging.getLogger("supervisor")
+    supervisor = Supervisor(config, folder, log, views, by_hand=others)
+    with pytest.raises(LineError, match=r"no model bundle in .*train_line --line 3") as caught:
+        supervisor.run()
+    assert caught.value.exit_code == 3
+    assert started(caplog, "decision") == 1
+    assert views.views[-1].state in (LineState.FAULT, LineState.PREOPERATIONAL)
+    assert supervisor.view().state is LineState.FAULT
+    assert supervisor.summary() is None
+
+
+def test_a_stage_that_fails_again_and_again_is_a_fault(
+    make_config: MakeConfig, run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An embedded broker whose port is taken: restarted as often as allowed, then given up."""
+    caplog.set_level(logging.INFO)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = make_config(
+            {
+                "run_folder": str(run_dir / "run"),
+                "mqtt.broker.port": port,
+                "supervision.restarts": 1,
+            }
+        )
+        folder = RunFolder(config)
+        folder.open()
+        config.log_folder.mkdir(parents=True)
+        others = frozenset(names_of(config)) - {"broker"}
+        log = logging.getLogger("supervisor")
+        supervisor = Supervisor(config, folder, log, Views(), by_hand=others)
+        with pytest.raises(LineError, match=f"broker failed more than 1 times .*{port}") as caught:
+            supervisor.run()
+        folder.close()
+    assert caught.value.exit_code == 1
+    assert started(caplog, "broker") == 2

@@ -1,0 +1,342 @@
+"""Decision's process, called directly: journal first, then the PLC, then pictures."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from calibration.record import CalibrationRecord, save_and_activate
+from pipeline.config import LineConfig
+from pipeline.config_file import line_file, load_line
+from pipeline.control import LineOrder, LineState
+from pipeline.errors import BundleError, CalibrationError, LineError
+from pipeline.journal import segments
+from pipeline.messages import Evidence, LedgerLine, Reason, Verdict, VerdictRecord
+from pipeline.stage import StageContext
+from stages.decision.ledger import Now
+from stages.decision.stage import DecisionStage, build, check_calibration, check_plc
+
+MS = 1_000_000
+PICTURE = np.full((6, 8, 1), 9, np.uint8)
+
+
+def calibration(**changes: Any) -> CalibrationRecord:
+    fields: dict[str, Any] = {
+        "line": 3,
+        "bundle_id": "bundle",
+        "threshold": 0.5,
+        "pixel_threshold": 0.4,
+        "wanted_false_reject_rate": 0.01,
+        "expected_false_reject_rate": 0.01,
+        "false_reject_bound_95": 0.02,
+        "rank": 1,
+        "used": 200,
+        "skipped": 0,
+        "maybe_trained_on": 0,
+        "source": "a folder",
+        "images_digest": "0" * 16,
+        "preparation": {"colour": "grey", "input_px": (64, 64)},
+        "device": "cpu",
+        "dtype": "float32",
+        "score_quantiles": {"median": 0.1},
+        "created": datetime(2026, 11, 22, 7, 0, tzinfo=UTC),
+        "versions": {},
+    }
+    return CalibrationRecord(**(fields | changes))
+
+
+@dataclass
+class Desk:
+    """A decision stage of a line whose broker is away, with a clock that the test sets."""
+
+    config: LineConfig
+    shop: Any
+    at_ms: float = 0.0
+    stages: list[DecisionStage] = field(default_factory=list)
+
+    def stage(self, session: str | None = None) -> DecisionStage:
+        context = StageContext(
+            self.config, session or self.shop.session, 0, logging.getLogger("decision")
+        )
+        stage = DecisionStage(context, clock=self.now)
+        stage.open()
+        self.stages.append(stage)
+        return stage
+
+    def now(self) -> Now:
+        return self.shop.now(self.at_ms)
+
+    def order(self, **changes: Any) -> LineOrder:
+        return LineOrder(self.shop.session, LineState.RUNNING, "ready", 1, **changes)
+
+    def lines(self, session: str | None = None) -> list[LedgerLine]:
+        decoder = msgspec.json.Decoder(LedgerLine)
+        folder = self.config.ledger_folder
+        files = [folder / part.file_name for part in segments(folder, session or self.shop.session)]
+        return [decoder.decode(line) for file in files for line in file.read_bytes().splitlines()]
+
+    def verdicts(self, session: str | None = None) -> list[VerdictRecord]:
+        return [line for line in self.lines(session) if isinstance(line, VerdictRecord)]
+
+
+@pytest.fixture
+def dead_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, dead_port: int) -> Iterator[Callable[..., LineConfig]]:
+    run_folder = Path(tempfile.mkdtemp(prefix="line-"))
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.yaml").write_text("id: bundle\n", encoding="utf-8")
+    save_and_activate(tmp_path / "calibration", calibration())
+
+    def make(**changes: Any) -> LineConfig:
+        own = {
+            "data_folder": str(tmp_path / "data"),
+            "run_folder": str(run_folder),
+            "model.bundle": str(tmp_path / "bundle"),
+            "calibration.folder": str(tmp_path / "calibration"),
+            "mqtt.broker": {"kind": "external", "host": "127.0.0.1", "port": dead_port},
+            "timing": {"deadline_ms": 500, "margin_ms": 20},
+        }
+        return load_line(line_file(3), [*own.items(), *changes.items()])
+
+    yield make
+    shutil.rmtree(run_folder)
+
+
+@pytest.fixture
+def desk(make_config: Callable[..., LineConfig], shop: Any) -> Iterator[Desk]:
+    desk = Desk(make_config(), shop)
+    yield desk
+    for stage in desk.stages:
+        stage.close()
+
+
+def test_each_message_goes_its_way(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    assert list(stage.take([shop.announcement(n) for n in (1, 2, 3)])) == []
+    desk.at_ms = 100
+    outcomes = [shop.result(1, 0.75), shop.failure(2, view=PICTURE), shop.result(3, math.nan)]
+    pictures = list(stage.take(outcomes))
+    records = desk.verdicts()
+    assert [(record.verdict, record.reason) for record in records] == [
+        (Verdict.REJECT, Reason.ABOVE_THRESHOLD),
+        (Verdict.UNINSPECTED, Reason.FRAME_BLACK),
+        (Verdict.UNINSPECTED, Reason.SCORE_NOT_FINITE),
+    ]
+    assert all(isinstance(picture, Evidence) for picture in pictures)
+    assert [picture.part for picture in pictures] == [record.part for record in records]
+    assert all(record.has_images for record in records)
+    assert records[0].calibration_id == calibration().id
+
+
+def test_evidence_shows_what_there_is(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    stage.take([shop.announcement(n) for n in (1, 2, 3)])
+    result = shop.result(1, 0.75)
+    shown, dark = list(stage.take([result, shop.failure(2, view=PICTURE), shop.failure(3)]))
+    assert isinstance(shown, Evidence)
+    assert isinstance(dark, Evidence)
+    assert (shown.verdict, shown.defects) == (Verdict.REJECT, result.defects)
+    assert shown.view is result.view
+    assert shown.anomaly_map is result.anomaly_map
+    assert dark.view is PICTURE
+    assert dark.reconstruction.size == dark.anomaly_map.size == 0
+    third = desk.verdicts()[2]
+    assert (third.part.sequence, third.has_images) == (3, False), "there was nothing to show"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.25, 0.3, 1.0])
+def test_pictures_of_passes_are_spread_evenly(
+    make_config: Callable[..., LineConfig], shop: Any, share: float
+) -> None:
+    desk = Desk(make_config(**{"reject_log.pass_image_share": share}), shop)
+    stage = desk.stage()
+    kept: list[int] = []
+    for sequence in range(1, 401):
+        stage.take([shop.announcement(sequence)])
+        kept += [item.part.sequence for item in stage.take([shop.result(sequence, 0.1)])]
+    stage.close()
+    assert len(kept) == pytest.approx(400 * share, abs=1)
+    for sequence in range(1, 401):
+        before = sum(number <= sequence for number in kept)
+        assert before == pytest.approx(sequence * share, abs=1)
+    marked = [record.part.sequence for record in desk.verdicts() if record.has_images]
+    assert marked == kept
+
+
+def test_time_closes_what_is_due(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    stage.take([shop.announcement(1)])
+    desk.at_ms = 479
+    stage.tick(0, desk.order(), True)
+    assert desk.verdicts() == []
+    desk.at_ms = 481
+    stage.tick(0, desk.order(), True)
+    assert [record.reason for record in desk.verdicts()] == [Reason.DEADLINE]
+    assert not desk.verdicts()[0].late
+
+
+def test_numbers_that_nobody_announces_are_closed_after_a_second(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    stage.take([shop.announcement(1)])
+    order = desk.order(last_sequence=3)
+    for at_ms, count in ((0, 0), (999, 1), (1001, 3)):  # part 1 expires meanwhile
+        desk.at_ms = at_ms
+        stage.tick(0, order, True)
+        assert len(desk.verdicts()) == count
+    assert [record.reason for record in desk.verdicts()][1:] == [Reason.NOT_ANNOUNCED] * 2
+    assert stage.report().settled_sequence == 3
+
+
+def test_announcements_that_are_only_late_are_waited_for(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    stage.tick(0, desk.order(last_sequence=1), True)
+    desk.at_ms = 900
+    stage.take([shop.announcement(1, 890)])
+    stage.tick(0, desk.order(last_sequence=1), True)
+    desk.at_ms = 1100
+    stage.tick(0, desk.order(last_sequence=2), True)
+    assert desk.verdicts() == []
+
+
+def test_the_report_says_how_far_it_is_and_that_the_broker_is_away(
+    desk: Desk, shop: Any, dead_port: int
+) -> None:
+    stage = desk.stage()
+    stage.take([shop.announcement(n) for n in (1, 2, 3)])
+    desk.at_ms = 2000
+    stage.take([shop.failure(1), shop.result(3, 0.9)])
+    report = stage.report()
+    assert (report.last_sequence, report.settled_sequence) == (3, 1)
+    desk.at_ms = 3001
+    stage.take([shop.failure(2)])
+    report = stage.report()
+    assert report.settled_sequence == 3
+    assert report.statistics is not None
+    assert report.statistics.announced == 3
+    assert sum(report.statistics.verdicts.values()) == 3
+
+
+def test_a_new_process_of_a_session_goes_on(desk: Desk, shop: Any) -> None:
+    killed = desk.stage()
+    desk.stages.clear()  # it is killed, not closed
+    killed.take([shop.announcement(n) for n in (1, 2, 3)])
+    killed.take([shop.result(2, 0.1)])
+    stage = desk.stage()
+    assert stage.report().last_sequence == 3
+    assert list(stage.take([shop.result(2, 0.9), shop.result(1, 0.9)]))
+    desk.at_ms = 600
+    stage.tick(0, desk.order(), True)
+    given = {record.part.sequence: record.reason for record in desk.verdicts()}
+    assert given == {
+        1: Reason.ABOVE_THRESHOLD,
+        2: Reason.BELOW_THRESHOLD,
+        3: Reason.DEADLINE,
+    }
+    assert len(desk.verdicts()) == 3
+    totals = stage.report().statistics
+    assert totals is not None
+    killed._plc.close(desk.order())
+
+
+def test_a_new_session_closes_the_parts_of_the_old_one(desk: Desk, shop: Any) -> None:
+    killed = desk.stage()
+    desk.stages.clear()
+    killed.take([shop.announcement(n) for n in (1, 2)])
+    desk.at_ms = 5000
+    stage = desk.stage("20261123-000000-bbbb")
+    (first, second) = desk.verdicts(shop.session)
+    assert {first.reason, second.reason} == {Reason.LINE_STOPPED}
+    assert first.late
+    assert stage.report().last_sequence == 0
+    killed._plc.close(desk.order())
+
+
+def test_closing_gives_every_open_part_its_verdict(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    desk.stages.clear()
+    stage.take([shop.announcement(n) for n in (1, 2)])
+    stage.close()
+    assert [record.reason for record in desk.verdicts()] == [Reason.LINE_STOPPED] * 2
+    report = stage.report()
+    assert report.settled_sequence == 2
+    assert report.statistics is not None
+    assert report.statistics.reasons == {Reason.LINE_STOPPED: 2}
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_disk_that_fails_costs_no_verdict(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    stage.take([shop.announcement(n) for n in (1, 2)])
+    file = desk.config.ledger_folder / segments(desk.config.ledger_folder)[0].file_name
+    desk.at_ms = 2000
+    with full_disk(file.stat().st_size):
+        pictures = list(stage.take([shop.failure(1, view=PICTURE)]))
+        stage.tick(0, desk.order(), True)
+    assert len(pictures) == 1
+    report = stage.report()
+    assert report.settled_sequence == 2
+    assert report.warning.startswith("the ledger's disk fails: 2 lines lost")
+    assert report.statistics is not None
+    assert report.statistics.verdicts[Verdict.UNINSPECTED] == 2
+    assert desk.verdicts() == []
+
+
+def test_nothing_is_decided_without_bundle_or_calibration(
+    make_config: Callable[..., LineConfig], shop: Any, tmp_path: Path
+) -> None:
+    without_bundle = make_config(**{"model.bundle": str(tmp_path / "none")})
+    with pytest.raises(BundleError, match="train_line --line 3"):
+        Desk(without_bundle, shop).stage()
+    without = make_config(**{"calibration.folder": str(tmp_path / "none")})
+    with pytest.raises(CalibrationError, match="calibrate_line --line 3"):
+        Desk(without, shop).stage()
+    with pytest.raises(CalibrationError):
+        check_calibration(without)
+    check_calibration(make_config())
+    save_and_activate(tmp_path / "calibration", calibration(bundle_id="another"))
+    with pytest.raises(CalibrationError, match="belongs to model bundle another"):
+        Desk(make_config(), shop).stage()
+
+
+def test_a_broker_that_is_away_is_found_before_the_start(
+    make_config: Callable[..., LineConfig], dead_port: int
+) -> None:
+    with pytest.raises(LineError, match=str(dead_port)):
+        check_plc(make_config())
+
+
+def test_the_loop_builds_it_from_its_context(desk: Desk, shop: Any) -> None:
+    context = StageContext(desk.config, shop.session, 0, logging.getLogger("decision"))
+    assert isinstance(build(context), DecisionStage)

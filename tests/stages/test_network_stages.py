@@ -1,0 +1,200 @@
+"""The two processes with networks, called directly: batches in, one answer for each part out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from calibration.record import CalibrationRecord, save_and_activate
+from pipeline.config import LineConfig
+from pipeline.config_file import line_file, load_line
+from pipeline.control import StageReport
+from pipeline.errors import BundleError, CalibrationError, InputError
+from pipeline.messages import InspectionResult, Part, PreparedFrame, ReconstructedFrame, Stamp
+from pipeline.stage import StageContext
+from pipeline.wire import Decoder, Encoder
+from stages.bundle import Bundle
+from stages.inspector import Inspector
+from stages.preprocessing.prepare import preparation_settings
+from stages.reconstruction.stage import ReconstructionStage, check_bundle
+from stages.reconstruction.stage import build as build_reconstruction
+from stages.segmentation.stage import SegmentationStage
+from stages.segmentation.stage import build as build_segmentation
+
+STAMPS = (Stamp("preprocessing", 1, 2),)
+CHANGES: dict[str, Any] = {
+    "frame.input_px": [64, 64],
+    "model.device": "cpu",
+    "batch.size": 4,
+    "stages.reconstruction.threads": 1,
+    "stages.segmentation.threads": 1,
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> LineConfig:
+    own = {"model.bundle": str(tmp_path / "bundle"), "calibration.folder": str(tmp_path / "c")}
+    return load_line(line_file(3), [*CHANGES.items(), *own.items()])
+
+
+@pytest.fixture
+def bundle(config: LineConfig, make_bundle: Callable[..., Bundle]) -> Bundle:
+    """A small bundle made for the line's frames, and a calibration that belongs to it."""
+    made = make_bundle(
+        channels=1, image_size_px=(64, 64), preprocessing=preparation_settings(config.frame)
+    )
+    save_and_activate(config.calibration.folder, calibration(made.id))
+    return made
+
+
+def calibration(bundle_id: str) -> CalibrationRecord:
+    return CalibrationRecord(
+        line=3,
+        bundle_id=bundle_id,
+        threshold=0.5,
+        pixel_threshold=0.0,
+        wanted_false_reject_rate=0.01,
+        expected_false_reject_rate=0.01,
+        false_reject_bound_95=0.02,
+        rank=1,
+        used=200,
+        skipped=0,
+        maybe_trained_on=0,
+        source="a folder",
+        images_digest="0" * 16,
+        preparation={},
+        device="cpu",
+        dtype="float32",
+        score_quantiles={},
+        created=datetime(2026, 11, 22, tzinfo=UTC),
+        versions={},
+    )
+
+
+def context(config: LineConfig) -> StageContext:
+    return StageContext(config, "s", 0, logging.getLogger("networks"))
+
+
+@pytest.fixture
+def reconstruction(config: LineConfig, bundle: Bundle, threads: Any) -> ReconstructionStage:
+    stage = build_reconstruction(context(config))
+    assert isinstance(stage, ReconstructionStage)
+    stage.open()
+    return stage
+
+
+@pytest.fixture
+def segmentation(config: LineConfig, bundle: Bundle, threads: Any) -> SegmentationStage:
+    stage = build_segmentation(context(config))
+    assert isinstance(stage, SegmentationStage)
+    stage.open()
+    return stage
+
+
+def images(count: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (count, 64, 64, 1), dtype=np.uint8)
+
+
+def prepared(image: np.ndarray, sequence: int) -> PreparedFrame:
+    """As it comes off the wire: read-only."""
+    view = np.full((32, 128, 1), sequence, np.uint8)
+    message = PreparedFrame(Part(3, "s", sequence), 99, image, view, STAMPS)
+    frames = [bytes(frame) for frame in Encoder().encode(message)]
+    read = Decoder([PreparedFrame]).decode(frames)
+    assert isinstance(read, PreparedFrame)
+    return read
+
+
+def test_a_batch_is_reconstructed_part_by_part(
+    reconstruction: ReconstructionStage, bundle: Bundle
+) -> None:
+    batch = images(3)
+    frames = [prepared(image, sequence) for sequence, image in enumerate(batch, start=1)]
+    answers = list(reconstruction.take(frames))
+    expected = Inspector(bundle, "cpu").inspect(batch).reconstructions
+    for frame, answer, wanted in zip(frames, answers, expected, strict=True):
+        assert isinstance(answer, ReconstructedFrame)
+        assert (answer.part, answer.bundle_id) == (frame.part, bundle.id)
+        assert (answer.deadline_monotonic_ns, answer.stamps) == (99, STAMPS)
+        assert answer.view is frame.view
+        np.testing.assert_array_equal(answer.reconstruction, wanted)
+        Encoder().encode(answer)
+
+
+def test_both_stages_give_the_score_that_the_inspector_gives(
+    reconstruction: ReconstructionStage, segmentation: SegmentationStage, bundle: Bundle
+) -> None:
+    batch = images(4)
+    frames = [prepared(image, sequence) for sequence, image in enumerate(batch, start=1)]
+    answers = list(segmentation.take(list(reconstruction.take(frames))))
+    inspected = Inspector(bundle, "cpu").inspect(batch)
+    for index, answer in enumerate(answers):
+        assert isinstance(answer, InspectionResult)
+        assert answer.part.sequence == index + 1
+        assert answer.score == float(inspected.scores[index])
+        assert answer.bundle_id == bundle.id
+        np.testing.assert_array_equal(answer.anomaly_map, inspected.anomaly_maps[index])
+        levels = (inspected.reconstructions[index].astype(np.float32) + 1) * 127.5
+        np.testing.assert_allclose(answer.reconstruction, np.clip(levels, 0, 255), atol=0.51)
+        assert answer.reconstruction.dtype == np.uint8
+
+
+def test_defects_are_in_pixels_of_the_view(
+    reconstruction: ReconstructionStage, segmentation: SegmentationStage
+) -> None:
+    """The map is 64 x 64, the view 128 wide and 32 high; everything lies above a threshold of 0."""
+    (answer,) = segmentation.take(list(reconstruction.take([prepared(images(1)[0], 1)])))
+    assert isinstance(answer, InspectionResult)
+    largest = answer.defects[0]
+    assert largest.x_px + largest.width_px <= 128
+    assert largest.y_px + largest.height_px <= 32
+    assert largest.width_px > 64
+    assert 0 < largest.peak <= 1
+
+
+def test_a_reconstruction_of_another_model_gets_no_bundle_to_pass_with(
+    reconstruction: ReconstructionStage, segmentation: SegmentationStage
+) -> None:
+    (frame,) = reconstruction.take([prepared(images(1)[0], 1)])
+    (answer,) = segmentation.take([msgspec.structs.replace(frame, bundle_id="another")])
+    assert isinstance(answer, InspectionResult)
+    assert answer.bundle_id == ""
+
+
+def test_a_frame_of_another_size_is_refused(reconstruction: ReconstructionStage) -> None:
+    with pytest.raises(InputError, match="the networks take a batch"):
+        list(reconstruction.take([prepared(np.zeros((32, 64, 1), np.uint8), 1)]))
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_bundle_for_other_frames_does_not_start(config: LineConfig) -> None:
+    check_bundle(config)
+    other = config.model_copy(update={"frame": config.frame.model_copy(update={"bit_depth": 12})})
+    with pytest.raises(BundleError, match="bit_depth"):
+        build_reconstruction(context(other)).open()
+    with pytest.raises(BundleError, match="bit_depth"):
+        check_bundle(other)
+
+
+def test_segmentation_needs_the_calibration_of_its_bundle(
+    config: LineConfig, bundle: Bundle
+) -> None:
+    save_and_activate(config.calibration.folder, calibration("another"))
+    with pytest.raises(CalibrationError, match="calibrate_line --line 3"):
+        build_segmentation(context(config)).open()
+
+
+def test_nothing_is_due_by_time(
+    reconstruction: ReconstructionStage, segmentation: SegmentationStage
+) -> None:
+    for stage in (reconstruction, segmentation):
+        assert list(stage.tick(0, None, True)) == []
+        assert stage.report() == StageReport()
+        stage.close()

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.config_file import line_file
+from stages.bundle import load_bundle
+from training import command
+from training.command import main
+
+
+@pytest.fixture
+def line(tmp_path: Path, normals: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small folder line with 28 images, and the tiny profile in place of compact."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for i, image in enumerate(normals[:28]):
+        cv2.imwrite(str(parts / f"{i:02d}.png"), image)
+    data = yaml.safe_load(line_file(1).read_text())
+    data["frame"]["input_px"] = [64, 64]
+    data["model"]["bundle"] = str(tmp_path / "bundle")
+    path = tmp_path / "line_1.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.fixture
+def tiny_as_compact(tiny_profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiles = command.PROFILES
+    monkeypatch.setitem(profiles, "compact", profiles[tiny_profile])
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
+def test_a_folder_of_images_becomes_the_lines_bundle(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = line.parent / "parts"
+    (images / "broken.png").write_bytes(b"no image")
+
+    assert run("--config", line, "--images", images, "--steps", 2, "--device", "cpu") == 0
+
+    bundle = load_bundle(line.parent / "bundle")
+    assert bundle.manifest.channels == 1
+    assert bundle.manifest.preprocessing["input_px"] == [64, 64]
+    shown = capsys.readouterr().out
+    assert "28 images" in shown
+    assert "skipped broken.png" in shown
+    assert f"Bundle {bundle.id}" in shown
+    assert f"calibrate_line --config {line}" in shown
+
+
+def test_too_few_images_end_with_counts(line: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in sorted((line.parent / "parts").iterdir())[5:]:
+        path.unlink()
+
+    assert run("--config", line, "--images", line.parent / "parts", "--steps", 2) == 2
+
+    assert "5 usable images" in capsys.readouterr().err
+
+
+def test_a_folder_line_cannot_draw_parts(line: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--config", line, "--parts", 50, "--steps", 2) == 2
+
+    assert "give --images DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (),
+        ("--images", "x", "--parts", "3", "--steps", "1"),
+        ("--images", "x"),
+        ("--images", "x", "--minutes", "0"),
+        ("--images", "x", "--steps", "1.5"),
+        ("--images", "x", "--steps", "1", "--without", "rust"),
+    ],
+)
+def test_wrong_arguments_end_with_code_2(line: Path, wrong: tuple[str, ...]) -> None:
+    assert run("--config", line, *wrong) == 2
+
+
+def test_leaving_out_every_kind_is_an_error(line: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = [word for kind in command.AnomalyKind for word in ("--without", kind.value)]
+
+    assert run("--config", line, "--images", line.parent / "parts", "--steps", 1, *every) == 2
+
+    assert "kinds" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+
+    shown = capsys.readouterr().out
+    for word in ("--minutes", "--resume", "preview", "examples", "exit codes"):
+        assert word in shown

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import InputError, TrainingError
+from training.augment import ViewSource
+from training.checkpoint import load_checkpoint
+from training.loop import Loop, Surroundings
+from training.settings import TrainingSettings
+from training.synthesis import Synthesizer
+from training.trainer import StepReport, Trainer
+from training.validation import Figures
+
+
+class Clock:
+    """Each reading is some seconds after the one before."""
+
+    def __init__(self, tick_s: float) -> None:
+        self.now_s, self.tick_s = 100.0, tick_s
+
+    def __call__(self) -> float:
+        self.now_s += self.tick_s
+        return self.now_s
+
+
+class Records:
+    """A reporter that keeps what it is told and can act after a step."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.validations: list[tuple[int, bool]] = []
+        self.after: dict[int, object] = {}
+
+    def stepped(self, report: StepReport, progress: float, elapsed_s: float) -> None:
+        self.steps.append(report.step)
+        if action := self.after.get(report.step):
+            action()  # type: ignore[operator]
+
+    def validated(self, step: int, figures: Figures, best: bool) -> None:
+        self.validations.append((step, best))
+
+
+class Rig:
+    """A loop over a tiny trainer, with merits that are given out one after another."""
+
+    def __init__(
+        self,
+        normals: np.ndarray,
+        folder: Path,
+        merits: tuple[float, ...] = (0.5, 0.9, 0.7, 0.6, 0.5),
+        tick_s: float = 0.0,
+        identity: str = "tiny",
+        **changes: object,
+    ) -> None:
+        plain = {"profile": "tiny", "crop_px": 32, "device": "cpu", "warm_up_steps": 2}
+        settings = TrainingSettings.model_validate(plain | changes)
+        self.trainer = Trainer(
+            ViewSource(normals, settings), Synthesizer(), settings, 1, torch.device("cpu")
+        )
+        self.records, self._merits = Records(), iter(merits)
+        surroundings = Surroundings(folder, identity, self._validate, self.records, Clock(tick_s))
+        self.loop = Loop(self.trainer, settings, surroundings)
+
+    def _validate(self) -> Figures:
+        merit = next(self._merits)
+        return Figures(merit, merit, merit, {"scratch": merit})
+
+    def weights(self) -> torch.Tensor:
+        networks = (self.trainer.unet, self.trainer.segmentation, *self.trainer.averaged())
+        return torch.cat([p.detach().flatten() for n in networks for p in n.parameters()])
+
+
+@pytest.fixture(autouse=True)
+def _tiny(tiny_profile: str) -> None:
+    """Every loop here trains the tiny profile."""
+
+
+def test_a_budget_of_steps_is_kept_exactly(normals: np.ndarray, tmp_path: Path) -> None:
+    rig = Rig(normals, tmp_path, steps=5)
+
+    assert rig.loop.run()
+
+    assert rig.records.steps == [1, 2, 3, 4, 5]
+    assert rig.loop.progress == 1.0
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["trainer"]["step"] == 5
+
+
+def test_a_budget_of_minutes_ends_by_the_clock(normals: np.ndarray, tmp_path: Path) -> None:
+    rig = Rig(normals, tmp_path, tick_s=5.0, minutes=1, validation_minutes=9, checkpoint_minutes=9)
+
+    assert rig.loop.run()
+
+    assert 5 <= len(rig.records.steps) <= 7  # two readings of 5 s a step
+    assert rig.loop.elapsed_s >= 60.0
+
+
+def test_validation_keeps_the_best_weights(normals: np.ndarray, tmp_path: Path) -> None:
+    rig = Rig(normals, tmp_path, tick_s=15.0, minutes=9, validation_minutes=0.5)
+
+    rig.loop.run()
+
+    assert [best for _, best in rig.records.validations][:3] == [True, True, False]
+    assert rig.loop.best is not None
+    assert rig.loop.best.figures.image_auroc == 0.9
+    assert rig.loop.best.step == rig.records.validations[1][0]
+
+
+def test_a_run_stopped_and_resumed_gives_the_same_weights(
+    normals: np.ndarray, tmp_path: Path
+) -> None:
+    straight = Rig(normals, tmp_path / "straight", steps=6)
+    assert straight.loop.run()
+
+    stopped = Rig(normals, tmp_path / "stopped", steps=6)
+    stopped.records.after[3] = stopped.loop.stop
+    assert not stopped.loop.run()
+    resumed = Rig(normals, tmp_path / "stopped", steps=6)
+    resumed.loop.resume()
+    assert resumed.loop.run()
+
+    assert resumed.records.steps == [4, 5, 6]
+    assert torch.equal(resumed.weights(), straight.weights())
+
+
+def test_a_slow_validation_comes_less_often(normals: np.ndarray, tmp_path: Path) -> None:
+    rig = Rig(normals, tmp_path, tick_s=15.0, minutes=9, validation_minutes=0.1)
+
+    rig.loop.run()
+
+    steps = [step for step, _ in rig.records.validations]
+    assert len(steps) >= 3
+    assert min(np.diff(steps[:-1])) >= 4  # 10 times 15 s, at 30 s a step
+
+
+def test_the_best_weights_survive_a_resume(normals: np.ndarray, tmp_path: Path) -> None:
+    first = Rig(normals, tmp_path, merits=(0.95,), steps=2)
+    first.loop.run()
+    second = Rig(normals, tmp_path, merits=(0.6,), steps=4)
+    second.loop.resume()
+    second.loop.run()
+
+    assert second.loop.best is not None
+    assert second.loop.best.step == 2
+    assert second.loop.best.figures.auroc_of_kind == {"scratch": 0.95}
+    assert first.loop.best is not None
+    for name, tensor in first.loop.best.unet.items():
+        assert torch.equal(second.loop.best.unet[name], tensor)
+
+
+def test_an_interrupt_stops_after_the_step_with_a_checkpoint(
+    normals: np.ndarray, tmp_path: Path
+) -> None:
+    rig = Rig(normals, tmp_path, steps=50)
+    rig.records.after[2] = lambda: os.kill(os.getpid(), signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
+
+    assert not rig.loop.run()
+
+    assert rig.records.steps == [1, 2]
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["trainer"]["step"] == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
+    normals: np.ndarray, tmp_path: Path
+) -> None:
+    rig = Rig(normals, tmp_path, tick_s=15.0, minutes=5, checkpoint_minutes=1)
+
+    def spoil() -> None:
+        with torch.no_grad():
+            rig.trainer.unet.stem.weight.fill_(float("nan"))
+
+    rig.records.after[4] = spoil  # the last checkpoint was written after step 3
+    with pytest.raises(TrainingError, match="not finite"):
+        rig.loop.run()
+
+    kept = load_checkpoint(tmp_path / "checkpoint.pt")["trainer"]
+    assert kept["step"] == 3
+    assert all(bool(t.isfinite().all()) for t in kept["networks"]["unet"].values())
+
+
+def test_a_checkpoint_of_another_training_is_refused(normals: np.ndarray, tmp_path: Path) -> None:
+    Rig(normals, tmp_path, steps=1).loop.run()
+    other = Rig(normals, tmp_path, steps=1, identity="tiny, other images")
+
+    with pytest.raises(InputError, match=r"another training: tiny; this one is: tiny, other"):
+        other.loop.resume()

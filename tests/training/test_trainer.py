@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import TrainingError
+from training.augment import ViewSource
+from training.settings import TrainingSettings
+from training.synthesis import Synthesizer
+from training.trainer import Trainer
+
+
+def trainer_of(normals: np.ndarray, profile: str, **changes: object) -> Trainer:
+    plain = {"profile": profile, "steps": 20, "crop_px": 32, "device": "cpu", "warm_up_steps": 2}
+    settings = TrainingSettings.model_validate(plain | changes)
+    source = ViewSource(normals, settings)
+    return Trainer(source, Synthesizer(), settings, normals.shape[3], torch.device("cpu"))
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    networks = (trainer.unet, trainer.segmentation, *trainer.averaged())
+    return torch.cat([p.detach().flatten() for n in networks for p in n.parameters()])
+
+
+def test_a_short_training_lowers_both_losses(normals: np.ndarray, tiny_profile: str) -> None:
+    trainer = trainer_of(normals, tiny_profile, learning_rate=3e-3, whole_share=0.0)
+
+    reports = [trainer.step(i / 60) for i in range(60)]
+
+    def mean(reports: list, name: str) -> float:  # type: ignore[type-arg]
+        return float(np.mean([getattr(report, name) for report in reports]))
+
+    assert mean(reports[-10:], "mask_loss") < 0.5 * mean(reports[:5], "mask_loss")
+    assert mean(reports[-10:], "noise_loss") < 0.9 * mean(reports[:5], "noise_loss")
+    assert trainer.step_count == 60
+
+
+def test_colour_images_train_too(normals: np.ndarray, tiny_profile: str) -> None:
+    trainer = trainer_of(np.repeat(normals, 3, axis=3), tiny_profile)
+
+    assert np.isfinite(trainer.step(0.0).mask_loss)
+
+
+def test_a_restored_trainer_goes_on_with_the_same_weights(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    straight = trainer_of(normals, tiny_profile)
+    for i in range(6):
+        straight.step(i / 6)
+    stopped = trainer_of(normals, tiny_profile)
+    for i in range(3):
+        stopped.step(i / 6)
+    resumed = trainer_of(normals, tiny_profile)
+    resumed.restore(stopped.state())
+    for i in range(3, 6):
+        resumed.step(i / 6)
+
+    assert resumed.step_count == 6
+    assert torch.equal(weights(resumed), weights(straight))
+
+
+def test_the_seed_decides_the_training(normals: np.ndarray, tiny_profile: str) -> None:
+    runs = [trainer_of(normals, tiny_profile, seed=seed) for seed in (1, 1, 2)]
+    for trainer in runs:
+        trainer.step(0.0)
+
+    assert torch.equal(weights(runs[0]), weights(runs[1]))
+    assert not torch.equal(weights(runs[0]), weights(runs[2]))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    trainer = trainer_of(normals, tiny_profile)
+    trainer.step(0.0)
+    with torch.no_grad():
+        trainer.segmentation.head.bias.fill_(float("nan"))
+    before = weights(trainer).nan_to_num()
+
+    with pytest.raises(TrainingError, match=r"step 2: .*mask nan.*learning rate.*--resume"):
+        trainer.step(0.1)
+
+    assert torch.equal(weights(trainer).nan_to_num(), before)
+    assert trainer.step_count == 1
+
+
+def test_the_learning_rate_warms_up_and_falls_to_almost_nothing(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    trainer = trainer_of(normals, tiny_profile, learning_rate=1e-3, warm_up_steps=4)
+
+    rates = [trainer.step(progress).learning_rate for progress in (0, 0, 0, 0, 0.5, 1.0)]
+
+    assert rates[:4] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
+    assert rates[4] == pytest.approx(0.505e-3)
+    assert rates[5] == pytest.approx(1e-5)

@@ -1,0 +1,190 @@
+"""The command `train_line`: from images of good parts to the line's model bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.config import LineConfig, SimulatedCamera
+from pipeline.errors import ConfigError, InputError
+from stages.model_profiles import PROFILES
+from stages.preprocessing.prepare import preparation_settings, prepare
+from training.images import MINIMUM_IMAGES, ImageSet, load_images
+from training.parts import VIEW_PX, simulated_parts
+from training.session import train, work_folder
+from training.settings import TrainingSettings
+from training.synthesis import AnomalyKind
+
+DESCRIPTION = """\
+Train the networks of a line on images of good parts. No image of a defect is needed: the training
+paints its own. The result is the line's model bundle; calibrate the line afterwards."""
+
+EPILOG = """\
+the images
+  Only good parts, from the line's own camera and light, over the whole range of what passes for
+  good; some hundred are better than some dozen. Files of any size are prepared as the line's
+  configuration says (`frame`). Of a folder in the MVTec layout, only train/good is used. 15 in 100
+  are held out to validate on, and calibrate_line on the same folder uses just these; better, keep
+  others aside for it.
+
+the time
+  --minutes M trains for that long; on two cores 60 is a good start. The same figure on a faster
+  machine gives a better model. --steps S is for results that can be repeated.
+
+what it leaves
+  The bundle goes to the folder `model.bundle` of the configuration, or to --out. Beside it, in
+  the folder of that name with `.training`, lie checkpoint, log, curves.png and preview.png: look
+  at the preview before you use the model. Ctrl-C stops after the step in hand; the same command
+  with --resume goes on from there.
+
+examples
+  train_line --line 1 --images DIR --minutes 60
+  train_line --line 3 --parts 800 --minutes 40          the line's simulated camera
+  train_line --line 1 --images DIR --minutes 60 --flip both
+  train_line --line 1 --images DIR --minutes 600 --profile paper --device cuda:0
+
+exit codes: 0 trained; 1 stopped before the end; 2 configuration or images"""
+
+KINDS = ", ".join(kind.value for kind in AnomalyKind)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `train_line`; ends the process with the exit code."""
+    sys.exit(run_command(lambda: train_line(_arguments(argv))))
+
+
+def train_line(arguments: argparse.Namespace) -> int:
+    """Train, save and report. Raises the LineErrors that end the command."""
+    config = load_arguments_line(arguments)
+    settings = _settings(arguments, config)
+    images = _images(arguments, config)
+    out: Path = arguments.out or config.model.bundle
+    _announce(images)
+    bundle = train(images, settings, out, preparation_settings(config.frame), arguments.resume)
+    figures = ", ".join(f"{name} {value:g}" for name, value in bundle.manifest.validation.items())
+    print(
+        f"Bundle {bundle.id} is in {bundle.folder}.\n"
+        f"  validation  {figures} (held-out good parts against painted defects)\n"
+        f"  pictures    {work_folder(out)}\n"
+        f"Next: calibrate_line {_line_option(arguments)}"
+    )
+    return 0
+
+
+def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSettings:
+    given = {
+        "profile": arguments.profile,
+        "minutes": arguments.minutes,
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+        "device": arguments.device or config.model.device,
+        "flip_horizontal": arguments.flip in ("horizontal", "both"),
+        "flip_vertical": arguments.flip in ("vertical", "both"),
+        "kinds": [kind for kind in AnomalyKind if kind not in arguments.without],
+        "textures": arguments.textures,
+        "learning_rate": arguments.learning_rate,
+    }
+    try:
+        return TrainingSettings.model_validate(
+            {name: value for name, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"the training cannot be set up so: {faults}") from error
+
+
+def _images(arguments: argparse.Namespace, config: LineConfig) -> ImageSet:
+    frame = config.frame
+    if arguments.images is not None:
+        return load_images(
+            arguments.images,
+            lambda image: prepare(image, frame, VIEW_PX).image,
+            max_megapixels=frame.max_megapixels,
+        )
+    camera, count = config.camera, int(arguments.parts)
+    if not isinstance(camera, SimulatedCamera):
+        raise ConfigError(
+            f"--parts {count}: line {config.line} has a camera of kind {camera.kind}, and only a "
+            "simulated one can draw parts; give --images DIR with images of good parts"
+        )
+    if count < MINIMUM_IMAGES:
+        raise InputError(f"--parts {count}: training needs at least {MINIMUM_IMAGES} good parts")
+    return simulated_parts(camera, frame, count)
+
+
+def _announce(images: ImageSet) -> None:
+    print(f"Training on {len(images.images)} images of good parts (digest {images.digest}).")
+    for name, why in images.skipped[:5]:
+        print(f"  skipped {name}: {why}")
+    if len(images.skipped) > 5:
+        print(f"  and {len(images.skipped) - 5} more skipped")
+
+
+def _line_option(arguments: argparse.Namespace) -> str:
+    if arguments.config is not None:
+        return f"--config {arguments.config}"
+    return f"--line {arguments.line}"
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = line_parser("train_line", DESCRIPTION, EPILOG)
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--images", type=Path, metavar="DIR", help="folder with good parts only")
+    images.add_argument(
+        "--parts",
+        type=_checked(int, 1),
+        metavar="N",
+        help="draw N good parts of the simulated camera",
+    )
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--minutes", type=_checked(float, 0), metavar="M", help="time to train")
+    budget.add_argument("--steps", type=_checked(int, 1), metavar="S", help="steps to train")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="bundle folder of its own")
+    parser.add_argument(
+        "--profile", choices=sorted(PROFILES), default="compact", help="sizes of the networks"
+    )
+    parser.add_argument("--device", metavar="D", help="auto, cpu or cuda:0 (default: the line's)")
+    parser.add_argument("--seed", type=_checked(int, 0), default=0, metavar="S", help="default 0")
+    _add_synthesis_options(parser)
+    return parser.parse_args(argv)
+
+
+def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--flip",
+        choices=("none", "horizontal", "vertical", "both"),
+        default="none",
+        help="mirror images at random, where a mirrored part is a good part too",
+    )
+    parser.add_argument(
+        "--without",
+        type=AnomalyKind,
+        action="append",
+        default=[],
+        metavar="KIND",
+        help=f"leave out a kind of painted defect; may be repeated ({KINDS})",
+    )
+    parser.add_argument("--textures", metavar="DIR", help="folder of texture images to paint with")
+    parser.add_argument("--learning-rate", type=_checked(float, 0), metavar="R", help="peak rate")
+
+
+def _checked(kind: type[int] | type[float], least: float) -> Callable[[str], float]:
+    """A parser of numbers of at least `least`, above it for fractions."""
+
+    def parse(text: str) -> float:
+        number = kind(text)
+        if number < least or (kind is float and number <= least):
+            raise argparse.ArgumentTypeError(f"{text}: expected {least:g} or more")
+        return number
+
+    return parse
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The training loop: steps until the budget is spent, with checkpoints, validation and a way out.
+
+Clock and reporting are handed in; SIGINT ends the loop after the step in hand.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from pipeline.errors import InputError
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.settings import TrainingSettings
+from training.trainer import StepReport, Trainer
+from training.validation import Figures
+
+CHECKPOINT_FILE = "checkpoint.pt"
+PAUSE_RATIO = 10.0
+"""Between two validations lies at least this many times the time that one takes."""
+
+
+class Reporter(Protocol):
+    """Whoever shows or records how the training goes."""
+
+    def stepped(self, report: StepReport, progress: float, elapsed_s: float) -> None:
+        """After each step."""
+        ...
+
+    def validated(self, step: int, figures: Figures, best: bool) -> None:
+        """After each validation."""
+        ...
+
+
+@dataclass(frozen=True)
+class Best:
+    """The averaged weights that validated best: state dictionaries, figures, and their step."""
+
+    step: int
+    figures: Figures
+    unet: dict[str, Tensor]
+    segmentation: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a loop is given: its checkpoint's folder, a judge, a reporter, a clock in seconds.
+
+    `identity` says in words what is trained on what; a checkpoint of anything else is refused.
+    """
+
+    folder: Path
+    identity: str
+    validate: Callable[[], Figures]
+    reporter: Reporter
+    clock: Callable[[], float]
+
+
+class Loop:
+    """Runs a trainer within the budget of its settings; `best` holds the weights to ship."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        settings: TrainingSettings,
+        surroundings: Surroundings,
+    ) -> None:
+        self.best: Best | None = None
+        self.elapsed_s = 0.0
+        self._trainer, self._settings = trainer, settings
+        self._reporter, self._clock = surroundings.reporter, surroundings.clock
+        self._validate, self._identity = surroundings.validate, surroundings.identity
+        self._checkpoint = surroundings.folder / CHECKPOINT_FILE
+        self._stop = threading.Event()
+        self._checkpointed_s = self._validated_s = self._validation_s = 0.0
+        self._validated_step = -1
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that is spent, 0 to 1."""
+        settings = self._settings
+        if settings.steps is not None:
+            return min(1.0, self._trainer.step_count / settings.steps)
+        assert settings.minutes is not None
+        return min(1.0, self.elapsed_s / (60.0 * settings.minutes))
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint; InputError if it is missing, damaged or another's."""
+        state = load_checkpoint(self._checkpoint)
+        if state["identity"] != self._identity:
+            raise InputError(
+                f"{self._checkpoint} belongs to another training: {state['identity']}; this one "
+                f"is: {self._identity}. Give the same options and images, or leave out --resume"
+            )
+        self._trainer.restore(state["trainer"])
+        self.elapsed_s = self._checkpointed_s = self._validated_s = float(state["elapsed_s"])
+        self.best = _best_from(state["best"])
+
+    def stop(self) -> None:
+        """End after the step in hand; may be called from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> bool:
+        """True when the budget is spent, False when stopped before; a checkpoint is there then."""
+        before_s, started = self.elapsed_s, self._clock()
+        with _stopping_on_interrupt(self.stop):
+            while self.progress < 1.0 and not self._stop.is_set():
+                report = self._trainer.step(self.progress)
+                self.elapsed_s = before_s + self._clock() - started
+                self._reporter.stepped(report, self.progress, self.elapsed_s)
+                self._keep_up()
+                self.elapsed_s = before_s + self._clock() - started
+        finished = self.progress >= 1.0
+        if finished:
+            self._validate_now()
+        self._save()
+        return finished
+
+    def _keep_up(self) -> None:
+        settings = self._settings
+        pause_s = max(60.0 * settings.validation_minutes, PAUSE_RATIO * self._validation_s)
+        if self.elapsed_s - self._validated_s >= pause_s:
+            started = self._clock()
+            self._validate_now()
+            self._validation_s = self._clock() - started
+            self._validated_s = self.elapsed_s
+        if self.elapsed_s - self._checkpointed_s >= 60.0 * settings.checkpoint_minutes:
+            self._save()
+            self._checkpointed_s = self.elapsed_s
+
+    def _validate_now(self) -> None:
+        step = self._trainer.step_count
+        if step == self._validated_step:
+            return
+        figures = self._validate()
+        better = self.best is None or figures.merit >= self.best.figures.merit
+        if better:
+            unet, segmentation = self._trainer.averaged()
+            self.best = Best(step, figures, _copied(unet), _copied(segmentation))
+        self._validated_step = step
+        self._reporter.validated(step, figures, better)
+
+    def _save(self) -> None:
+        state = {
+            "identity": self._identity,
+            "trainer": self._trainer.state(),
+            "elapsed_s": self.elapsed_s,
+            "best": _best_state(self.best),
+        }
+        save_checkpoint(self._checkpoint, state)
+
+
+@contextmanager
+def _stopping_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Turn SIGINT into a call of `stop`, where this thread may do so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _copied(network: Any) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def _best_state(best: Best | None) -> dict[str, Any] | None:
+    if best is None:
+        return None
+    figures = {**best.figures.as_mapping(), "auroc_of_kind": best.figures.auroc_of_kind}
+    networks = {"unet": best.unet, "segmentation": best.segmentation}
+    return {"step": best.step, "figures": figures, **networks}
+
+
+def _best_from(state: dict[str, Any] | None) -> Best | None:
+    if state is None:
+        return None
+    return Best(state["step"], Figures(**state["figures"]), state["unet"], state["segmentation"])

@@ -1,0 +1,89 @@
+"""How a training goes: a bar with the time left on a terminal, plain lines elsewhere, and a log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from training.trainer import StepReport
+from training.validation import Figures
+
+LOG_FILE = "training.jsonl"
+LINE_EVERY_S = 30.0
+LOG_EVERY_STEPS = 20
+SMOOTHING = 0.97
+
+
+class ProgressReporter:
+    """Shows and records steps and validations; appends to `training.jsonl` in `folder`."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = folder / LOG_FILE
+        self._console = console
+        self._bar = _bar(console) if console.is_terminal else None
+        self._task = self._bar.add_task("", total=1.0) if self._bar else None
+        self._noise: float | None = None
+        self._mask: float | None = None
+        self._shown_s = float("-inf")
+
+    def __enter__(self) -> ProgressReporter:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def stepped(self, report: StepReport, progress: float, elapsed_s: float) -> None:
+        """Show the smoothed losses and the time left; log every 20th step."""
+        self._noise = _smoothed(self._noise, report.noise_loss)
+        self._mask = _smoothed(self._mask, report.mask_loss)
+        left_s = elapsed_s * (1.0 - progress) / max(progress, 1e-6)
+        text = (
+            f"step {report.step}, noise {self._noise:.4f}, mask {self._mask:.4f}, "
+            f"{_minutes(left_s)} left"
+        )
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=progress, description=text)
+        elif elapsed_s - self._shown_s >= LINE_EVERY_S:
+            self._console.print(f"{progress:6.1%}  {text}", highlight=False)
+            self._shown_s = elapsed_s
+        if report.step % LOG_EVERY_STEPS == 0:
+            losses = {"noise_loss": self._noise, "mask_loss": self._mask}
+            rate = {"learning_rate": report.learning_rate, "elapsed_s": round(elapsed_s, 1)}
+            self._append({"step": report.step, **losses, **rate})
+
+    def validated(self, step: int, figures: Figures, best: bool) -> None:
+        """Show and log the figures of one validation."""
+        kinds = ", ".join(f"{kind} {value:.2f}" for kind, value in figures.auroc_of_kind.items())
+        self._console.print(
+            f"validation at step {step}: image AUROC {figures.image_auroc:.4f}, "
+            f"pixel AP {figures.pixel_ap:.3f}{' (best so far)' if best else ''} [{kinds}]",
+            highlight=False,
+            markup=False,
+        )
+        of_kind = {kind: round(value, 4) for kind, value in figures.auroc_of_kind.items()}
+        self._append({"step": step, **figures.as_mapping(), "auroc_of_kind": of_kind})
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+
+
+def _bar(console: Console) -> Progress:
+    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("{task.description}"), console=console)
+
+
+def _smoothed(before: float | None, value: float) -> float:
+    return value if before is None else SMOOTHING * before + (1.0 - SMOOTHING) * value
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -1,0 +1,56 @@
+"""Everything that a training can be told; recorded with the bundle that it makes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training.synthesis import AnomalyKind
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class TrainingSettings(BaseModel):
+    """The budget is either `minutes` of wall time or an exact number of `steps`.
+
+    A step trains on `batch_size` crops of `crop_px` a side or, in `whole_share` of the steps, on
+    whole images of about as many pixels. `focus_share` of the samples draw the two time steps
+    that inference uses, the others draw them at random as in the paper.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = "compact"
+    minutes: Positive | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+
+    batch_size: Annotated[int, Field(ge=2)] = 8
+    crop_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
+    whole_share: Share = 0.25
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    brightness_jitter: Share = 0.04
+    kinds: Annotated[tuple[AnomalyKind, ...], Field(min_length=1)] = tuple(AnomalyKind)
+    textures: str | None = None
+
+    learning_rate: Positive = 1.5e-3
+    warm_up_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
+    clip_norm: Positive = 1.0
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.998
+    focus_share: Share = 0.75
+
+    validation_share: Share = 0.15
+    validation_images: Annotated[int, Field(ge=4)] = 48
+    validation_minutes: Positive = 4.0
+    checkpoint_minutes: Positive = 3.0
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError("give either minutes or steps, the budget of the training")
+        return self

@@ -1,0 +1,166 @@
+"""One training step, and the whole state of a training between two steps."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import TrainingError
+from stages.device import compute_dtype
+from stages.model_profiles import PROFILES, ModelProfile, build_networks
+from stages.reconstruction.unet import UNet
+from stages.segmentation.network import SegmentationNetwork
+from training.augment import ViewSource
+from training.averaging import AveragedNetwork
+from training.forward import JointModel, draw_noise, joint_losses
+from training.losses import Losses
+from training.settings import TrainingSettings
+from training.synthesis import Batch, Synthesizer
+
+FINAL_RATE_SHARE = 0.01
+RARE_LOGIT = -3.0
+"""The mask starts as "hardly any defect", near the share of defective pixels."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did: its number from 1, the parts of (11), gradient norm, learning rate."""
+
+    step: int
+    noise_loss: float
+    mask_loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+class Trainer:
+    """Both networks, their averages, the optimiser and all sources of randomness."""
+
+    def __init__(
+        self,
+        source: ViewSource,
+        synthesizer: Synthesizer,
+        settings: TrainingSettings,
+        channels: int,
+        device: torch.device,
+    ) -> None:
+        self.profile: ModelProfile = PROFILES[settings.profile]
+        self.step_count = 0
+        self._source, self._synthesizer, self._settings = source, synthesizer, settings
+        self._device = device
+        torch.manual_seed(settings.seed)
+        self.unet, self.segmentation = build_networks(self.profile, channels)
+        assert self.segmentation.head.bias is not None
+        nn.init.constant_(self.segmentation.head.bias, RARE_LOGIT)
+        _place(self.unet, device)
+        _place(self.segmentation, device)
+        self._averaged_unet = AveragedNetwork(self.unet, settings.ema_decay)
+        self._averaged_segmentation = AveragedNetwork(self.segmentation, settings.ema_decay)
+        schedule = self.profile.diffusion.make_schedule().to(device)
+        self._model = JointModel(self.unet, self.segmentation, schedule, self.profile.diffusion)
+        self._optimizer = torch.optim.AdamW(
+            self._parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._rng = np.random.default_rng(settings.seed)
+        self._generator = torch.Generator(device).manual_seed(settings.seed)
+
+    def step(self, progress: float) -> StepReport:
+        """One step at `progress` in [0, 1] of the budget, which drives the learning rate.
+
+        Raises TrainingError, with the weights as they were, for a loss or a gradient that is not
+        finite.
+        """
+        rate = self._learning_rate(progress)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        losses = self._losses(self._draw())
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses.total)
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self._settings.clip_norm)
+        report = StepReport(
+            self.step_count + 1, losses.noise.item(), losses.mask.item(), norm.item(), rate
+        )
+        _refuse_non_finite(report)
+        self._optimizer.step()
+        self._averaged_unet.update(self.unet, self.step_count)
+        self._averaged_segmentation.update(self.segmentation, self.step_count)
+        self.step_count += 1
+        return report
+
+    def averaged(self) -> tuple[UNet, SegmentationNetwork]:
+        """The averaged networks, live: they change with the next step."""
+        return self._averaged_unet.network, self._averaged_segmentation.network
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed training needs: tensors, numbers and text only."""
+        return {
+            "step": self.step_count,
+            "networks": {name: net.state_dict() for name, net in self._networks().items()},
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "rng": json.dumps(self._rng.bit_generator.state),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave; the profile must be the same."""
+        for name, network in self._networks().items():
+            network.load_state_dict(state["networks"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"].cpu())
+        self._rng.bit_generator.state = json.loads(state["rng"])
+        self.step_count = int(state["step"])
+
+    def _draw(self) -> Batch:
+        views = self._source.draw(self._rng)
+        batch = self._synthesizer.batch(views.normals, views.foregrounds, self._rng, views.whole)
+        images = batch.images.to(self._device, memory_format=torch.channels_last)
+        return Batch(images, batch.masks.to(self._device), batch.labels.to(self._device))
+
+    def _losses(self, batch: Batch) -> Losses:
+        diffusion = self.profile.diffusion
+        noise = draw_noise(batch.images, diffusion, self._settings.focus_share, self._generator)
+        dtype = compute_dtype(self._device)
+        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
+            return joint_losses(self._model, batch, noise)
+
+    def _learning_rate(self, progress: float) -> float:
+        warm_up = min(1.0, (self.step_count + 1) / max(self._settings.warm_up_steps, 1))
+        cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        share = FINAL_RATE_SHARE + (1.0 - FINAL_RATE_SHARE) * cosine
+        return self._settings.learning_rate * warm_up * share
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
+            "unet": self.unet,
+            "segmentation": self.segmentation,
+            "averaged_unet": self._averaged_unet.network,
+            "averaged_segmentation": self._averaged_segmentation.network,
+        }
+
+    def _parameters(self) -> list[Tensor]:
+        return [*self.unet.parameters(), *self.segmentation.parameters()]
+
+
+def _place(network: nn.Module, device: torch.device) -> None:
+    """Move a network to the device, its convolutions in the layout that they prefer."""
+    network.train().to(device)
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
+def _refuse_non_finite(report: StepReport) -> None:
+    values = (report.noise_loss, report.mask_loss, report.gradient_norm)
+    if not all(math.isfinite(value) for value in values):
+        raise TrainingError(
+            f"step {report.step}: the loss is not finite (noise {report.noise_loss:.4g}, mask "
+            f"{report.mask_loss:.4g}, gradient norm {report.gradient_norm:.4g}). Lower the "
+            f"learning rate (now {report.learning_rate:.2g}) or look for damaged images, then go "
+            "on from the last checkpoint with --resume"
+        )
