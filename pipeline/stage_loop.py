@@ -119,6 +119,7 @@ class StageLoop:
 
     def _close(self, fault: str, code: int) -> None:
         report = self._close_stage() if self._ready else StageReport()
+        self._ready = False
         self._send_beat(report, fault, code)
         self._ports.close()
         self._log.info("closed")

@@ -63,8 +63,9 @@ COMPACT = ModelProfile(
         resample_in_blocks=False,
     ),
     segmentation=SegmentationSizes(
-        widths=(24, 48, 96, 128), unshuffle=2, groups=8, difference=True
+        widths=(24, 48, 96, 128), unshuffle=2, groups=0, difference=False
     ),
+    diffusion=DiffusionSettings(beta_end=1e-2, predicts="image"),
 )
 
 PROFILES: dict[str, ModelProfile] = {profile.name: profile for profile in (PAPER, COMPACT)}

@@ -88,6 +88,7 @@ def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSett
         "kinds": [kind for kind in AnomalyKind if kind not in arguments.without],
         "textures": arguments.textures,
         "learning_rate": arguments.learning_rate,
+        "whole_share": arguments.whole_share,
     }
     try:
         return TrainingSettings.model_validate(
@@ -171,7 +172,21 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
         help=f"leave out a kind of painted defect; may be repeated ({KINDS})",
     )
     parser.add_argument("--textures", metavar="DIR", help="folder of texture images to paint with")
+    parser.add_argument(
+        "--whole-share",
+        type=_share,
+        metavar="P",
+        help="share of the steps on whole images instead of crops (default 0.25)",
+    )
     parser.add_argument("--learning-rate", type=_checked(float, 0), metavar="R", help="peak rate")
+
+
+def _share(text: str) -> float:
+    """A parser of shares, 0 to 1."""
+    number = float(text)
+    if not 0.0 <= number <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share from 0 to 1")
+    return number
 
 
 def _checked(kind: type[int] | type[float], least: float) -> Callable[[str], float]:

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from stages.reconstruction.diffusion import predict_x_0, q_sample
-from stages.reconstruction.paradigms import DiffusionSettings, norm_guided_estimate
+from stages.reconstruction.paradigms import (
+    LARGEST_ALPHA_BAR,
+    DiffusionSettings,
+    norm_guided_estimate,
+)
 from stages.reconstruction.schedule import Schedule
 from training.losses import Losses, mask_loss, noise_loss
 from training.synthesis import Batch
@@ -19,7 +23,10 @@ Network = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class JointModel:
-    """Both networks, with the schedule and the time steps that they work by."""
+    """Both networks, with the schedule and the time steps that they work by.
+
+    `unet` is eps_theta(x_t, t), which predicts noise.
+    """
 
     unet: Network
     segmentation: Network
@@ -60,13 +67,23 @@ def draw_noise(
     )
 
 
-def joint_losses(model: JointModel, batch: Batch, noise: NoiseDraw) -> Losses:
+@dataclass(frozen=True)
+class Lesson:
+    """What a step teaches: `masks` the segmentation network too; `restoration` (not in the paper)
+    the U-Net on anomalous samples too, with the part without its anomaly as the answer.
+    """
+
+    masks: bool = True
+    restoration: bool = False
+
+
+def joint_losses(model: JointModel, batch: Batch, noise: NoiseDraw, lesson: Lesson) -> Losses:
     """Both scales through the U-Net as one batch of 2B, the guided estimate, then the mask.
 
-    Nothing is detached, as in the paper: the mask loss also teaches the U-Net, which alone sees
-    anomalous samples through it, to leave a defect out of its estimate.
+    Nothing is detached, as in the paper: the mask loss also teaches the U-Net to leave a defect
+    out of its estimate.
     """
-    x_0 = batch.images
+    x_0, labels = batch.images, batch.labels
     alpha_bar_ts = model.schedule.alpha_bar(noise.t_small)
     alpha_bar_tb = model.schedule.alpha_bar(noise.t_big)
     x_ts = q_sample(x_0, noise.eps_small, alpha_bar_ts)
@@ -74,6 +91,14 @@ def joint_losses(model: JointModel, batch: Batch, noise: NoiseDraw) -> Losses:
     t = torch.cat((noise.t_small, noise.t_big))
     eps_hat = model.unet(torch.cat((x_ts, x_tb)), t).float()  # (2B, C, H, W)
     eps_ts, eps_tb = eps_hat.chunk(2)
+    wanted_ts, wanted_tb = noise.eps_small, noise.eps_big
+    if lesson.restoration:
+        wanted_ts = restoring_noise(wanted_ts, x_0, batch.normals, alpha_bar_ts)
+        wanted_tb = restoring_noise(wanted_tb, x_0, batch.normals, alpha_bar_tb)
+        labels = torch.zeros_like(labels)
+    noise_part = noise_loss(wanted_ts, eps_ts, wanted_tb, eps_tb, labels)
+    if not lesson.masks:
+        return Losses(noise_part, torch.zeros_like(noise_part))
     x_0_hat = norm_guided_estimate(
         predict_x_0(x_ts, eps_ts, alpha_bar_ts),
         predict_x_0(x_tb, eps_tb, alpha_bar_tb),
@@ -81,7 +106,14 @@ def joint_losses(model: JointModel, batch: Batch, noise: NoiseDraw) -> Losses:
         model.settings.w,
     )
     logits = model.segmentation(x_0, x_0_hat).float()  # (B, 1, H, W)
-    return Losses(
-        noise_loss(noise.eps_small, eps_ts, noise.eps_big, eps_tb, batch.labels),
-        mask_loss(logits, batch.masks),
-    )
+    return Losses(noise_part, mask_loss(logits, batch.masks))
+
+
+def restoring_noise(eps: Tensor, x_0: Tensor, normals: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """The noise with which x_t leads to the normal image: eps + sqrt(a / (1 - a)) (S - N).
+
+    a is bounded as for a network that predicts the image: close to t = 0 next to no noise would
+    have to stand for a whole anomaly.
+    """
+    a = alpha_bar_t.clamp(max=LARGEST_ALPHA_BAR)
+    return eps + (a / (1 - a)).sqrt() * (x_0 - normals)

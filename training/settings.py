@@ -18,6 +18,11 @@ class TrainingSettings(BaseModel):
     A step trains on `batch_size` crops of `crop_px` a side or, in `whole_share` of the steps, on
     whole images of about as many pixels. `focus_share` of the samples draw the two time steps
     that inference uses, the others draw them at random as in the paper.
+
+    For the first `reconstruction_share` of the budget the U-Net learns alone: a segmentation
+    network that is shown reconstructions of noise learns to ignore them. `restoration` also gives
+    the U-Net the anomalous samples, with the part without its anomaly as the answer; the paper
+    leaves them out of (9).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +47,9 @@ class TrainingSettings(BaseModel):
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
     clip_norm: Positive = 1.0
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.998
-    focus_share: Share = 0.75
+    focus_share: Share = 0.8
+    reconstruction_share: Share = 0.05
+    restoration: bool = True
 
     validation_share: Share = 0.15
     validation_images: Annotated[int, Field(ge=4)] = 48

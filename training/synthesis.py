@@ -23,6 +23,9 @@ VISIBLE_LEVELS = 4.0
 within a neighbourhood that does on average."""
 
 MINIMUM_MASK_PX = 5
+STROKES_ON_WHOLE = 3
+"""A whole image has room for several paintings, and each teaches as much as one on a crop."""
+
 STRONGEST_LEVELS = 110.0
 ATTEMPTS = 6
 
@@ -48,9 +51,12 @@ Appearance = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` S (B, C, H, W) float32 in [-1, 1], `masks` (B, 1, H, W) and `labels` y (B,) 0/1."""
+    """`images` S and `normals` N (B, C, H, W) float32 in [-1, 1], `masks` (B, 1, H, W) and
+    `labels` y (B,) 0/1.
+    """
 
     images: torch.Tensor
+    normals: torch.Tensor
     masks: torch.Tensor
     labels: torch.Tensor
 
@@ -81,11 +87,13 @@ class Synthesizer:
 
         `foregrounds`: (B, H, W) float32 in [0, 1], where there is a part to be damaged.
         """
-        images = normals.astype(np.float32)
-        masks = np.zeros(normals.shape[:3], np.float32)
+        clean = normals.astype(np.float32)
+        images = clean.copy()
         for i in range(len(images) - len(images) // 2, len(images)):
-            images[i], masks[i] = self.paint(images[i], foregrounds[i], rng, whole)
-        return to_batch(images, masks)
+            for _ in range(STROKES_ON_WHOLE if whole else 1):
+                images[i], _ = self.paint(images[i], foregrounds[i], rng, whole)
+        masks = np.stack([visible_change(*pair) for pair in zip(images, clean, strict=True)])
+        return to_batch(images, clean, masks)
 
     def paint(
         self, image: np.ndarray, foreground: np.ndarray, rng: np.random.Generator, whole: bool
@@ -137,11 +145,15 @@ def visible_change(painted: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.asarray(visible, dtype=np.float32)
 
 
-def to_batch(images: np.ndarray, masks: np.ndarray) -> Batch:
+def to_batch(images: np.ndarray, normals: np.ndarray, masks: np.ndarray) -> Batch:
     """(B, H, W, C) grey levels and (B, H, W) masks as tensors; y = 1 where a mask has a pixel."""
-    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     region = torch.from_numpy(masks)[:, None]
-    return Batch(planes.float() / 127.5 - 1.0, region, region.amax(dim=(1, 2, 3)))
+    return Batch(_planes(images), _planes(normals), region, region.amax(dim=(1, 2, 3)))
+
+
+def _planes(images: np.ndarray) -> torch.Tensor:
+    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    return planes.float() / 127.5 - 1.0
 
 
 def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
@@ -153,10 +165,10 @@ def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
     kind = AnomalyKind
     own: tuple[Appearance, ...] = (_turned, _shuffled)
     return {
-        kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, _shifted, _flat), 10, 1.5, 1.5),
-        kind.SCRATCH: _Recipe(shapes.scratch, (_shifted, _shifted, _flat), 14, 2.0, 2.0),
-        kind.CRACK: _Recipe(shapes.crack, (_shifted, _shifted, _flat), 14, 2.0, 2.0),
-        kind.SPECK: _Recipe(shapes.specks, (_shifted, _flat), 18, 1.5, 1.5),
+        kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, _shifted, _flat), 10, 1.0, 1.0),
+        kind.SCRATCH: _Recipe(shapes.scratch, (_shifted, _shifted, _flat), 14, 3.0, 3.0),
+        kind.CRACK: _Recipe(shapes.crack, (_shifted, _shifted, _flat), 14, 3.0, 3.0),
+        kind.SPECK: _Recipe(shapes.specks, (_shifted, _flat), 18, 2.5, 2.5),
         kind.BLOB: _Recipe(shapes.blob, (_shifted, _flat, texture, *own), 10, 1.5, 1.5),
         kind.STAIN: _Recipe(shapes.stain, (_shifted, _shifted, _flat), 8, 1.5, 1.5),
         kind.DRIFT: _Recipe(shapes.drift, (_shifted, _shifted, _flat), 10, 0.3, 1.5),

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from pipeline.errors import TrainingError
 from stages.device import compute_dtype
 from stages.model_profiles import PROFILES, ModelProfile, build_networks
+from stages.reconstruction.paradigms import noise_model
 from stages.reconstruction.unet import UNet
 from stages.segmentation.network import SegmentationNetwork
 from training.augment import ViewSource
 from training.averaging import AveragedNetwork
-from training.forward import JointModel, draw_noise, joint_losses
+from training.forward import JointModel, Lesson, draw_noise, joint_losses
 from training.losses import Losses
 from training.settings import TrainingSettings
 from training.synthesis import Batch, Synthesizer
@@ -63,7 +64,9 @@ class Trainer:
         self._averaged_unet = AveragedNetwork(self.unet, settings.ema_decay)
         self._averaged_segmentation = AveragedNetwork(self.segmentation, settings.ema_decay)
         schedule = self.profile.diffusion.make_schedule().to(device)
-        self._model = JointModel(self.unet, self.segmentation, schedule, self.profile.diffusion)
+        diffusion = self.profile.diffusion
+        eps_theta = noise_model(self.unet, schedule, diffusion)
+        self._model = JointModel(eps_theta, self.segmentation, schedule, diffusion)
         self._optimizer = torch.optim.AdamW(
             self._parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -79,10 +82,14 @@ class Trainer:
         rate = self._learning_rate(progress)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        losses = self._losses(self._draw())
+        masks = progress >= self._settings.reconstruction_share
+        losses = self._losses(self._draw(), Lesson(masks, self._settings.restoration))
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
-        norm = nn.utils.clip_grad_norm_(self._parameters(), self._settings.clip_norm)
+        limit = self._settings.clip_norm
+        norm = nn.utils.clip_grad_norm_(self.unet.parameters(), limit)
+        if masks:
+            norm = norm + nn.utils.clip_grad_norm_(self.segmentation.parameters(), limit)
         report = StepReport(
             self.step_count + 1, losses.noise.item(), losses.mask.item(), norm.item(), rate
         )
@@ -120,14 +127,15 @@ class Trainer:
         views = self._source.draw(self._rng)
         batch = self._synthesizer.batch(views.normals, views.foregrounds, self._rng, views.whole)
         images = batch.images.to(self._device, memory_format=torch.channels_last)
-        return Batch(images, batch.masks.to(self._device), batch.labels.to(self._device))
+        normals, masks = batch.normals.to(self._device), batch.masks.to(self._device)
+        return Batch(images, normals, masks, batch.labels.to(self._device))
 
-    def _losses(self, batch: Batch) -> Losses:
+    def _losses(self, batch: Batch, lesson: Lesson) -> Losses:
         diffusion = self.profile.diffusion
         noise = draw_noise(batch.images, diffusion, self._settings.focus_share, self._generator)
         dtype = compute_dtype(self._device)
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            return joint_losses(self._model, batch, noise)
+            return joint_losses(self._model, batch, noise, lesson)
 
     def _learning_rate(self, progress: float) -> float:
         warm_up = min(1.0, (self.step_count + 1) / max(self._settings.warm_up_steps, 1))

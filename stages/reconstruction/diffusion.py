@@ -20,6 +20,11 @@ def predict_x_0(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
     return (x_t - (1 - alpha_bar_t).sqrt() * eps) / alpha_bar_t.sqrt()
 
 
+def eps_from_x_0(x_t: Tensor, x_0: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """(6) solved for the noise: eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)."""
+    return (x_t - alpha_bar_t.sqrt() * x_0) / (1 - alpha_bar_t).sqrt()
+
+
 def ancestral_mean(x_t: Tensor, eps: Tensor, beta_t: Tensor, alpha_bar_t: Tensor) -> Tensor:
     """Mean of x_{t-1} (3): (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(1 - beta_t)."""
     return (x_t - beta_t / (1 - alpha_bar_t).sqrt() * eps) / (1 - beta_t).sqrt()

@@ -14,7 +14,7 @@ from pipeline.errors import BundleError
 from stages.bundle import Bundle
 from stages.device import Precision
 from stages.execution import Execution, check_batch, to_network_range
-from stages.reconstruction.paradigms import NOISE_SCALES, PARADIGMS
+from stages.reconstruction.paradigms import NOISE_SCALES, PARADIGMS, noise_model
 
 
 class Reconstructor:
@@ -34,6 +34,7 @@ class Reconstructor:
         self._unet, _ = bundle.networks()
         self.execution.place(self._unet)
         self._schedule = self._settings.make_schedule().to(self.execution.device)
+        self._model = noise_model(self._unet, self._schedule, self._settings)
         noise = noise_fields(manifest.noise_seed, self._shape)
         self._noise = noise.to(self.execution.device)
 
@@ -45,7 +46,7 @@ class Reconstructor:
         check_batch(images, np.uint8, self._shape)
         with self.execution.run():
             x_0 = to_network_range(self.execution.upload(images, passes=NOISE_SCALES))
-            x_0_hat = self._paradigm(self._unet, self._schedule, x_0, self._noise, self._settings)
+            x_0_hat = self._paradigm(self._model, self._schedule, x_0, self._noise, self._settings)
             x_0_hat = x_0_hat[: len(images)].half().permute(0, 2, 3, 1)
             array = self.execution.download(x_0_hat)
         return cast("NDArray[np.float16]", array)

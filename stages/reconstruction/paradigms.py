@@ -10,14 +10,14 @@ the reconstruction is (B, C, H, W) float32 in [-1, 1].
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from stages.reconstruction.diffusion import predict_x_0, q_sample
+from stages.reconstruction.diffusion import eps_from_x_0, predict_x_0, q_sample
 from stages.reconstruction.guidance import norm_guided_blend
 from stages.reconstruction.schedule import (
     BETA_START,
@@ -29,11 +29,17 @@ from stages.reconstruction.schedule import (
 )
 
 NOISE_SCALES = 2
+LARGEST_ALPHA_BAR = 0.9
+"""Below this much noise a network that predicts the image is not divided by less noise."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DiffusionSettings:
-    """Schedule and time steps; `tau` splits [0, T) into small and big noise when training."""
+    """Schedule and time steps; `tau` splits [0, T) into small and big noise when training.
+
+    `predicts` is what the U-Net's output means: the noise, as published, or the image, from which
+    the noise follows exactly (`noise_model`).
+    """
 
     schedule: ScheduleName = "linear"
     steps: PositiveInt = DEFAULT_STEPS
@@ -42,6 +48,7 @@ class DiffusionSettings:
     t_big: NonNegativeInt = 400
     tau: NonNegativeInt = 300
     w: NonNegativeFloat = 1.0
+    predicts: Literal["noise", "image"] = "noise"
 
     def __post_init__(self) -> None:
         if not self.t_small <= self.tau < self.t_big < self.steps:
@@ -57,6 +64,23 @@ class DiffusionSettings:
 
 Model = Callable[[Tensor, Tensor], Tensor]
 Paradigm = Callable[[Model, Schedule, Tensor, Tensor, DiffusionSettings], Tensor]
+
+
+def noise_model(network: Model, schedule: Schedule, settings: DiffusionSettings) -> Model:
+    """`eps_theta(x_t, t)`, whatever the network predicts.
+
+    A small network cannot pass noise through its folded pixels unharmed, and what it misses of
+    the noise stays in the estimate of the image. Predicting the image instead leaves that estimate
+    as smooth as the network's output; equations and losses stay those of the noise.
+    """
+    if settings.predicts == "noise":
+        return network
+
+    def eps_theta(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_bar_t = schedule.alpha_bar(t).clamp(max=LARGEST_ALPHA_BAR)
+        return eps_from_x_0(x_t, network(x_t, t).float(), alpha_bar_t)
+
+    return eps_theta
 
 
 def one_step(

@@ -14,6 +14,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
+PRIOR_LOGIT = -3.0
+"""Logit of a fresh network: defects are rare, and training need not learn that first."""
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SegmentationSizes:
@@ -89,6 +92,9 @@ class SegmentationNetwork(nn.Module):
             self.up.append(UpLevel(coarse, widths[level], out_channels, groups))
             coarse = out_channels
         self.head = nn.Conv2d(coarse, sizes.unshuffle**2, 3, padding=1)
+        bias = self.head.bias
+        assert bias is not None
+        nn.init.constant_(bias, PRIOR_LOGIT)
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         inputs = [image, reconstruction]

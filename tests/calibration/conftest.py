@@ -35,7 +35,7 @@ def tiny_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("line")
     data = read_yaml(line_file(3))
     data["camera"]["size_px"] = [128, 128]
-    data["frame"] |= {"size_px": [128, 128], "input_px": [64, 64]}
+    data["frame"] |= {"colour": "grey", "size_px": [128, 128], "input_px": [64, 64]}
     data["model"] = {"bundle": "bundle", "device": "cpu"}
     data["calibration"]["folder"] = "calibration"
     path = folder / "line.yaml"

@@ -29,7 +29,7 @@ def test_simulated_line_from_command_to_record(
     bundle = load_bundle(config.model.bundle)
     record = load_active(config.calibration.folder, bundle.id, "")
     assert (record.used, record.rank) == (20, 20)
-    assert record.source == "simulated brushed_metal, seed 3"
+    assert record.source == "simulated moulded_cap, seed 3"
     out = capsys.readouterr().out
     assert f"{record.threshold:.6g}: a part with a higher score is a REJECT" in out
     assert "47.6 of 1000 good parts are to be expected (wanted: at most 50)" in out

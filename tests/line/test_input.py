@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from pipeline.messages import Reason, Verdict
+from stages.acquisition.simulation import PartRenderer
+from stages.bundle import load_bundle, save_bundle
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,10 +52,8 @@ def test_a_missing_configuration_names_those_that_exist(run_cli):
 
 def parts_folder(folder: Path, good: int) -> Path:
     """Files as bad as they come between good parts, in the order of their names."""
-    from stages.acquisition.simulation import PartRenderer  # noqa: PLC0415
-
     folder.mkdir(parents=True)
-    renderer = PartRenderer("brushed_metal", (512, 512), seed=77, defect_share=0.0)
+    renderer = PartRenderer("moulded_cap", (512, 512), seed=77, defect_share=0.0)
     for sequence in range(1, good + 1):
         cv2.imwrite(str(folder / f"part_{sequence:02d}.png"), renderer.render(sequence).image)
     whole = (folder / "part_01.png").read_bytes()
@@ -138,8 +138,6 @@ def remove_calibration(folder: Path) -> None:
 
 def foreign_bundle(folder: Path) -> None:
     """The same networks under another name: another bundle, for which nothing is calibrated."""
-    from stages.bundle import load_bundle, save_bundle  # noqa: PLC0415
-
     bundle = load_bundle(folder / "bundle")
     manifest = bundle.manifest.model_copy(update={"noise_seed": bundle.manifest.noise_seed + 1})
     save_bundle(folder / "bundle", manifest, *bundle.networks())

@@ -30,6 +30,7 @@ from stages.segmentation.stage import build as build_segmentation
 
 STAMPS = (Stamp("preprocessing", 1, 2),)
 CHANGES: dict[str, Any] = {
+    "frame.colour": "grey",
     "frame.input_px": [64, 64],
     "model.device": "cpu",
     "batch.size": 4,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stages.reconstruction.diffusion import q_sample
 from stages.reconstruction.paradigms import DiffusionSettings, norm_guided
-from training.forward import JointModel, NoiseDraw, draw_noise, joint_losses
+from training.forward import JointModel, Lesson, NoiseDraw, draw_noise, joint_losses
 from training.losses import mask_loss
 from training.synthesis import Batch
 
@@ -17,7 +17,8 @@ def batch(labels: list[float]) -> Batch:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(len(labels), 1, 8, 8, generator=generator) * 2 - 1
     y = torch.tensor(labels)
-    return Batch(images, y[:, None, None, None].expand(-1, 1, 8, 8).contiguous(), y)
+    masks = y[:, None, None, None].expand(-1, 1, 8, 8).contiguous()
+    return Batch(images + 0.5 * masks, images, masks, y)
 
 
 def test_time_steps_are_drawn_from_both_sides_of_tau() -> None:
@@ -52,7 +53,7 @@ def test_the_true_noise_gives_no_noise_loss_and_the_image_itself() -> None:
     model = JointModel(
         lambda x, _: torch.cat(eps), segmentation, SETTINGS.make_schedule(), SETTINGS
     )
-    losses = joint_losses(model, samples, NoiseDraw(*t, *eps))
+    losses = joint_losses(model, samples, NoiseDraw(*t, *eps), Lesson())
 
     assert losses.noise.item() == 0.0
     assert torch.allclose(seen[0], samples.images, atol=1e-4)
@@ -79,7 +80,7 @@ def test_training_reconstructs_exactly_like_inference() -> None:
         noise[0].expand(3, -1, -1, -1),
         noise[1].expand(3, -1, -1, -1),
     )
-    joint_losses(JointModel(unet, segmentation, schedule, SETTINGS), samples, draw)
+    joint_losses(JointModel(unet, segmentation, schedule, SETTINGS), samples, draw, Lesson())
 
     expected = norm_guided(unet, schedule, samples.images, noise, SETTINGS)
     assert torch.allclose(seen[0], expected, atol=1e-6)
@@ -95,7 +96,7 @@ def test_the_network_sees_noised_images_of_both_scales_in_one_pass() -> None:
         return x_t
 
     model = JointModel(unet, lambda image, _: image, schedule, SETTINGS)
-    joint_losses(model, samples, draw)
+    joint_losses(model, samples, draw, Lesson())
 
     ((x_t, t),) = passes
     assert torch.equal(t, torch.cat((draw.t_small, draw.t_big)))
@@ -114,7 +115,42 @@ def test_the_mask_loss_teaches_the_unet_too() -> None:
         SETTINGS,
     )
 
-    joint_losses(model, samples, draw).total.backward()
+    joint_losses(model, samples, draw, Lesson()).total.backward()
 
     assert scale.grad is not None
     assert scale.grad.abs().item() > 0
+
+
+def perfect_restorer(samples: Batch) -> JointModel:
+    """A U-Net that knows the normal images, and a segmentation network that must not be asked."""
+    schedule = SETTINGS.make_schedule()
+
+    def unet(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = schedule.alpha_bar(t)
+        normals = torch.cat((samples.normals, samples.normals))
+        return (x_t - alpha_bar.sqrt() * normals) / (1 - alpha_bar).sqrt()
+
+    def segmentation(image: Tensor, reconstruction: Tensor) -> Tensor:
+        raise AssertionError("the segmentation network learns nothing in this lesson")
+
+    return JointModel(unet, segmentation, schedule, SETTINGS)
+
+
+def test_restoration_asks_for_the_part_without_its_anomaly() -> None:
+    samples = batch([0.0, 1.0, 1.0])
+    draw = draw_noise(samples.images, SETTINGS, 1.0, torch.Generator().manual_seed(5))
+    lesson = Lesson(masks=False, restoration=True)
+
+    losses = joint_losses(perfect_restorer(samples), samples, draw, lesson)
+
+    assert losses.noise.item() == pytest.approx(0.0, abs=1e-8)
+    assert losses.mask.item() == 0.0
+
+
+def test_without_restoration_anomalous_samples_are_left_out_as_in_the_paper() -> None:
+    samples = batch([1.0, 1.0])
+    draw = draw_noise(samples.images, SETTINGS, 1.0, torch.Generator().manual_seed(6))
+
+    losses = joint_losses(perfect_restorer(samples), samples, draw, Lesson(masks=False))
+
+    assert losses.noise.item() == 0.0

@@ -21,7 +21,7 @@ STAMPS = (Stamp("acquisition", 1, 2),)
 @pytest.fixture
 def config() -> LineConfig:
     changes = [("frame.size_px", [60, 80]), ("frame.input_px", [64, 64])]
-    return load_line(line_file(3), [*changes, ("reject_log.view_px", 64)])
+    return load_line(line_file(3), [("frame.colour", "grey"), *changes, ("reject_log.view_px", 64)])
 
 
 @pytest.fixture
