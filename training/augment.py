@@ -38,6 +38,11 @@ class ViewSource:
             return self._views(max(2, fitting), height, width, rng)
         return self._views(count, crop, crop, rng)
 
+    def draw_whole(self, rng: np.random.Generator, count: int) -> Views:
+        """`count` whole images."""
+        height, width = self._images.shape[1:3]
+        return self._views(count, height, width, rng)
+
     def _views(self, count: int, height: int, width: int, rng: np.random.Generator) -> Views:
         full = self._images.shape[1:3]
         normals = np.stack([self._view(height, width, rng) for _ in range(count)])

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from pipeline.errors import TrainingError
 from stages.device import compute_dtype
 from stages.model_profiles import PROFILES, ModelProfile, build_networks
-from stages.reconstruction.paradigms import noise_model
+from stages.reconstruction.paradigms import NOISE_SCALES, noise_model, norm_guided
 from stages.reconstruction.unet import UNet
 from stages.segmentation.network import SegmentationNetwork
 from training.augment import ViewSource
 from training.averaging import AveragedNetwork
 from training.forward import JointModel, Lesson, draw_noise, joint_losses
-from training.losses import Losses
+from training.losses import Losses, mask_loss
+from training.pool import ReconstructionPool
 from training.settings import TrainingSettings
 from training.synthesis import Batch, Synthesizer
 
@@ -71,6 +72,7 @@ class Trainer:
             self._parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._rng = np.random.default_rng(settings.seed)
+        self._pool = ReconstructionPool(source, synthesizer, self._reconstruct, settings)
         self._generator = torch.Generator(device).manual_seed(settings.seed)
 
     def step(self, progress: float) -> StepReport:
@@ -82,6 +84,8 @@ class Trainer:
         rate = self._learning_rate(progress)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        if progress >= self._settings.joint_share:
+            return self._segmentation_step(rate)
         masks = progress >= self._settings.reconstruction_share
         losses = self._losses(self._draw(), Lesson(masks, self._settings.restoration))
         self._optimizer.zero_grad(set_to_none=True)
@@ -99,6 +103,41 @@ class Trainer:
         self._averaged_segmentation.update(self.segmentation, self.step_count)
         self.step_count += 1
         return report
+
+    def _segmentation_step(self, rate: float) -> StepReport:
+        """One step of the segmentation network alone, on reconstructions that are kept."""
+        samples = self._pool.draw(self._rng)
+        dtype = compute_dtype(self._device)
+        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
+            logits = self.segmentation(
+                samples.images.to(self._device, memory_format=torch.channels_last),
+                samples.reconstructions.to(self._device, memory_format=torch.channels_last),
+            )
+        loss = mask_loss(logits.float(), samples.masks.to(self._device))
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.segmentation.parameters(), self._settings.clip_norm)
+        report = StepReport(self.step_count + 1, 0.0, loss.item(), norm.item(), rate)
+        _refuse_non_finite(report)
+        self._optimizer.step()
+        self._averaged_segmentation.update(self.segmentation, self.step_count)
+        self.step_count += 1
+        return report
+
+    def _reconstruct(self, images: Tensor) -> Tensor:
+        """What the averaged U-Net, which is the one that ships, makes of images, as in the line."""
+        diffusion = self.profile.diffusion
+        model = noise_model(self._averaged_unet.network, self._model.schedule, diffusion)
+        x_0 = images.to(self._device, memory_format=torch.channels_last)
+        noise = torch.randn(
+            (NOISE_SCALES, *x_0.shape[1:]), generator=self._generator, device=self._device
+        )
+        dtype = compute_dtype(self._device)
+        with (
+            torch.no_grad(),
+            torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32),
+        ):
+            return norm_guided(model, self._model.schedule, x_0, noise, diffusion)
 
     def averaged(self) -> tuple[UNet, SegmentationNetwork]:
         """The averaged networks, live: they change with the next step."""
@@ -139,7 +178,9 @@ class Trainer:
 
     def _learning_rate(self, progress: float) -> float:
         warm_up = min(1.0, (self.step_count + 1) / max(self._settings.warm_up_steps, 1))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        joint = self._settings.joint_share
+        phase = progress if progress < joint else (progress - joint) / max(1.0 - joint, 1e-9)
+        cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(phase, 0.0), 1.0)))
         share = FINAL_RATE_SHARE + (1.0 - FINAL_RATE_SHARE) * cosine
         return self._settings.learning_rate * warm_up * share
 

@@ -25,7 +25,12 @@ def weights(trainer: Trainer) -> torch.Tensor:
 
 def test_a_short_training_lowers_both_losses(normals: np.ndarray, tiny_profile: str) -> None:
     trainer = trainer_of(
-        normals, tiny_profile, learning_rate=3e-3, whole_share=0.0, reconstruction_share=0.0
+        normals,
+        tiny_profile,
+        learning_rate=3e-3,
+        whole_share=0.0,
+        reconstruction_share=0.0,
+        joint_share=1.0,
     )
 
     reports = [trainer.step(i / 100) for i in range(100)]
@@ -90,10 +95,26 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
 def test_the_learning_rate_warms_up_and_falls_to_almost_nothing(
     normals: np.ndarray, tiny_profile: str
 ) -> None:
-    trainer = trainer_of(normals, tiny_profile, learning_rate=1e-3, warm_up_steps=4)
+    trainer = trainer_of(
+        normals, tiny_profile, learning_rate=1e-3, warm_up_steps=4, joint_share=0.5, pool_images=4
+    )
 
-    rates = [trainer.step(progress).learning_rate for progress in (0, 0, 0, 0, 0.5, 1.0)]
+    rates = [trainer.step(progress).learning_rate for progress in (0, 0, 0, 0, 0.5, 0.75, 1.0)]
 
     assert rates[:4] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
-    assert rates[4] == pytest.approx(0.505e-3)
-    assert rates[5] == pytest.approx(1e-5)
+    assert rates[4:] == pytest.approx([1e-3, 0.505e-3, 1e-5])  # the last phase begins anew
+
+
+def test_the_last_part_of_the_budget_leaves_the_unet_alone(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    trainer = trainer_of(normals, tiny_profile, joint_share=0.5, pool_images=8)
+    trainer.step(0.4)
+    unet = [parameter.detach().clone() for parameter in trainer.unet.parameters()]
+    segmentation = [parameter.detach().clone() for parameter in trainer.segmentation.parameters()]
+
+    report = trainer.step(0.6)
+
+    assert report.step == 2
+    assert all(map(torch.equal, unet, trainer.unet.parameters()))
+    assert not all(map(torch.equal, segmentation, trainer.segmentation.parameters()))
