@@ -303,7 +303,7 @@ def _run_stage(options: argparse.Namespace) -> int:
     config = _as_run(config)
     session = _session(config)
     os.environ["OMP_NUM_THREADS"] = str(row.workers(config).threads)
-    process = row.name if row.workers(config).workers == 1 else f"{row.name}.{options.worker}"
+    process = f"{row.name}.{options.worker}" if options.worker else row.name
     log = open_log(config, process, options.verbose)
     try:
         context = StageContext(config, session, options.worker, log)
