@@ -52,12 +52,12 @@ class ReconstructionPool:
     def draw(self, rng: np.random.Generator) -> Samples:
         """A batch of crops, or of whole images in `whole_share` of the draws.
 
-        The first draw fills the pool; each later one replaces a few images in `pool_refresh` of
-        the draws.
+        The pool grows by a few images at each draw until it is full; then `pool_refresh` of the
+        draws replace a few.
         """
-        while len(self._slots) < self._settings.pool_images:
+        if len(self._slots) < self._settings.pool_images:
             self._slots += self._paint(rng)
-        if rng.random() < self._settings.pool_refresh:
+        elif rng.random() < self._settings.pool_refresh:
             self._replace(self._paint(rng))
         height, width = self._slots[0][0].shape[1:]
         crop, count = self._settings.crop_px, self._settings.batch_size

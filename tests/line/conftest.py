@@ -341,7 +341,7 @@ def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=WAIT_S * 2,
+            timeout=WAIT_S * 4,
             env=os.environ | kwargs.pop("env", {}),
             check=False,
             **kwargs,

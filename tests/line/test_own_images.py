@@ -14,7 +14,7 @@ import pytest
 
 from stages.acquisition.simulation import PartRenderer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 
 

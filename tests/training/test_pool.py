@@ -56,7 +56,7 @@ def test_whole_images_are_drawn_in_their_share(normals: np.ndarray) -> None:
     assert sides.count(32) == 60 - sides.count(64)
 
 
-@pytest.mark.parametrize(("refresh", "expected"), [(0.0, 12), (1.0, 12 + 20 * 4)])
+@pytest.mark.parametrize(("refresh", "expected"), [(0.0, 12), (1.0, 12 + 17 * 4)])
 def test_the_pool_is_filled_once_and_then_refreshed(
     normals: np.ndarray, refresh: float, expected: int
 ) -> None:
