@@ -74,7 +74,13 @@ class Players(threading.Thread):
 
 @pytest.fixture
 def config(make_config: MakeConfig, run_dir: Path, tmp_path: Path) -> LineConfig:
-    return make_config({"run_folder": str(run_dir / "run"), "model.bundle": str(tmp_path / "none")})
+    return make_config(
+        {
+            "run_folder": str(run_dir / "run"),
+            "model.bundle": str(tmp_path / "none"),
+            "stages.reconstruction.workers": 1,  # the players beat for one worker of each stage
+        }
+    )
 
 
 @pytest.fixture
