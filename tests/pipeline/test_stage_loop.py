@@ -114,8 +114,8 @@ def test_a_batch_waits_for_company_only_so_long(station: Any, until: Until) -> N
     outlet, prepared = line.ways()
     until(outlet.room)
     send_all(outlet, [frame(1), frame(2)], until)
-    line.start()
     started = time.monotonic()
+    line.start()
     assert sequences(take(prepared, 2)) == [1, 2]
     assert time.monotonic() - started >= 0.3
     assert stage.batches == [[1, 2]]
