@@ -23,8 +23,10 @@ VISIBLE_LEVELS = 4.0
 within a neighbourhood that does on average."""
 
 MINIMUM_MASK_PX = 5
-STROKES_ON_WHOLE = 3
-"""A whole image has room for several paintings, and each teaches as much as one on a crop."""
+STROKES_ON_WHOLE = 4
+SEVERAL_SHARE = 0.75
+"""Most whole images get several paintings of the kinds that crops get, most of them small; the
+others one of those that need the whole image in view."""
 
 STRONGEST_LEVELS = 110.0
 ATTEMPTS = 6
@@ -90,8 +92,9 @@ class Synthesizer:
         clean = normals.astype(np.float32)
         images = clean.copy()
         for i in range(len(images) - len(images) // 2, len(images)):
-            for _ in range(STROKES_ON_WHOLE if whole else 1):
-                images[i], _ = self.paint(images[i], foregrounds[i], rng, whole)
+            several = whole and rng.random() < SEVERAL_SHARE
+            for _ in range(STROKES_ON_WHOLE if several else 1):
+                images[i], _ = self.paint(images[i], foregrounds[i], rng, whole and not several)
         masks = np.stack([visible_change(*pair) for pair in zip(images, clean, strict=True)])
         return to_batch(images, clean, masks)
 
