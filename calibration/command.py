@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from calibration.arguments import drawing_camera, line_option, whole_number
 from calibration.calibrate import (
     calibrate,
     check_count,
@@ -20,7 +19,14 @@ from calibration.images import NormalImages, collect, folder_parts, normal_files
 from calibration.progress import progress_bar
 from calibration.record import CalibrationRecord, save_and_activate
 from calibration.threshold import parts_needed, require_parts
-from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.command_line import (
+    drawing_camera,
+    line_option,
+    line_parser,
+    load_arguments_line,
+    run_command,
+    whole_number,
+)
 from pipeline.config import LineConfig
 from stages.readiness import load_line_bundle
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 
-from calibration.arguments import drawing_camera, whole_number
 from calibration.images import SkippedPart
 from calibration.progress import progress_bar
 from calibration.record import load_active
@@ -25,7 +24,13 @@ from evaluation.evaluate import (
     score_labelled,
 )
 from evaluation.report import Evaluation, as_json, show
-from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.command_line import (
+    drawing_camera,
+    line_parser,
+    load_arguments_line,
+    run_command,
+    whole_number,
+)
 from pipeline.config import LineConfig
 from pipeline.errors import CalibrationError, ConfigError, InputError
 from stages.inspector import Inspector

@@ -1,7 +1,8 @@
 """Named sizes of the two networks: `paper` as published, `compact` for a CPU.
 
-`compact` folds 4x4 pixels into channels before the U-Net and 2x2 before the segmentation network,
-which keeps fine defects visible at a hundredth of the published cost.
+`compact` folds 4x4 pixels into channels before the U-Net, which keeps fine defects visible at a
+hundredth of the published cost. Its segmentation network looks at every pixel as it is: lines of
+a pixel's width are learnt several times sooner so than from folded pixels.
 """
 
 from __future__ import annotations
@@ -51,19 +52,19 @@ PAPER = ModelProfile(
 )
 
 COMPACT = ModelProfile(
-    name="compact",  # 3.7 M + 0.6 M parameters, 4.8 + 2.3 GFLOP a pass at 256x256
+    name="compact",  # 4.0 M + 0.5 M parameters, 2.6 + 5.0 GFLOP a pass at 256x256
     unet=UNetSizes(
-        width=48,
-        multipliers=(1, 2, 3),
+        width=32,
+        multipliers=(1, 2, 4, 4),
         blocks_per_level=1,
-        attention_levels=(2,),  # 16 pixels at 256x256
+        attention_levels=(2, 3),  # 16 and 8 pixels at 256x256
         heads=4,
         groups=8,
         unshuffle=4,
         resample_in_blocks=False,
     ),
     segmentation=SegmentationSizes(
-        widths=(24, 48, 96, 128), unshuffle=2, groups=0, difference=False
+        widths=(16, 32, 64, 96, 128), unshuffle=1, groups=0, difference=False
     ),
     diffusion=DiffusionSettings(beta_end=1e-2, predicts="image"),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.foreground import background_level, foreground_mask
+from training.foreground import find_background, foreground_mask
 from training.settings import TrainingSettings
 
 
@@ -25,7 +25,7 @@ class ViewSource:
     def __init__(self, images: np.ndarray, settings: TrainingSettings) -> None:
         self._images = images
         self._settings = settings
-        self.background_level = background_level(images)
+        self.background = find_background(images)
 
     def draw(self, rng: np.random.Generator) -> Views:
         """One batch: whole images in `whole_share` of the draws, else crops."""
@@ -35,7 +35,7 @@ class ViewSource:
             return self._views(count, height, width, rng)
         if rng.random() < self._settings.whole_share:
             fitting = round(count * crop * crop / (height * width))
-            return self._views(max(2, fitting), height, width, rng)
+            return self._views(max(1, fitting), height, width, rng)
         return self._views(count, crop, crop, rng)
 
     def draw_whole(self, rng: np.random.Generator, count: int) -> Views:
@@ -46,7 +46,7 @@ class ViewSource:
     def _views(self, count: int, height: int, width: int, rng: np.random.Generator) -> Views:
         full = self._images.shape[1:3]
         normals = np.stack([self._view(height, width, rng) for _ in range(count)])
-        masks = np.stack([foreground_mask(view, self.background_level) for view in normals])
+        masks = np.stack([foreground_mask(view, self.background) for view in normals])
         return Views(normals, masks, (height, width) == full)
 
     def _view(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class AveragedNetwork(Generic[Network]):
-    """A copy of `network` whose weights follow it slowly; buffers are copied as they are."""
+    """A copy of `network` whose weights follow it slowly.
+
+    So do its running statistics, which those of a single small batch would make erratic; counters
+    are copied.
+    """
 
     def __init__(self, network: Network, decay: float) -> None:
         self.network: Network = copy.deepcopy(network).eval().requires_grad_(False)
@@ -22,7 +26,15 @@ class AveragedNetwork(Generic[Network]):
     def update(self, network: nn.Module, step: int) -> None:
         """Follow `network` after step `step`, counted from 0; early steps follow faster."""
         decay = min(self._decay, (1.0 + step) / (10.0 + step))
-        averaged: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(averaged, list(network.parameters()), 1.0 - decay)
-        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
-            own.copy_(other)
+        own, other = _tensors(self.network), _tensors(network)
+        averaged = [tensor for tensor in own if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            averaged, [tensor for tensor in other if tensor.is_floating_point()], 1.0 - decay
+        )
+        for copied, counter in zip(own, other, strict=True):
+            if not copied.is_floating_point():
+                copied.copy_(counter)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

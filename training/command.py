@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.command_line import line_parser, load_arguments_line, run_command
-from pipeline.config import LineConfig, SimulatedCamera
+from pipeline.command_line import (
+    above_zero,
+    drawing_camera,
+    line_option,
+    line_parser,
+    load_arguments_line,
+    run_command,
+    share,
+    whole_number,
+)
+from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, InputError
 from stages.model_profiles import PROFILES
 from stages.preprocessing.prepare import preparation_settings, prepare
@@ -71,7 +80,7 @@ def train_line(arguments: argparse.Namespace) -> int:
         f"Bundle {bundle.id} is in {bundle.folder}.\n"
         f"  validation  {figures} (held-out good parts against painted defects)\n"
         f"  pictures    {work_folder(out)}\n"
-        f"Next: calibrate_line {_line_option(arguments)}"
+        f"Next: calibrate_line {line_option(arguments)}"
     )
     return 0
 
@@ -107,12 +116,7 @@ def _images(arguments: argparse.Namespace, config: LineConfig) -> ImageSet:
             lambda image: prepare(image, frame, VIEW_PX).image,
             max_megapixels=frame.max_megapixels,
         )
-    camera, count = config.camera, int(arguments.parts)
-    if not isinstance(camera, SimulatedCamera):
-        raise ConfigError(
-            f"--parts {count}: line {config.line} has a camera of kind {camera.kind}, and only a "
-            "simulated one can draw parts; give --images DIR with images of good parts"
-        )
+    camera, count = drawing_camera(config, "--images DIR"), int(arguments.parts)
     if count < MINIMUM_IMAGES:
         raise InputError(f"--parts {count}: training needs at least {MINIMUM_IMAGES} good parts")
     return simulated_parts(camera, frame, count)
@@ -126,32 +130,26 @@ def _announce(images: ImageSet) -> None:
         print(f"  and {len(images.skipped) - 5} more skipped")
 
 
-def _line_option(arguments: argparse.Namespace) -> str:
-    if arguments.config is not None:
-        return f"--config {arguments.config}"
-    return f"--line {arguments.line}"
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = line_parser("train_line", DESCRIPTION, EPILOG)
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--images", type=Path, metavar="DIR", help="folder with good parts only")
     images.add_argument(
         "--parts",
-        type=_checked(int, 1),
+        type=whole_number(1),
         metavar="N",
         help="draw N good parts of the simulated camera",
     )
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--minutes", type=_checked(float, 0), metavar="M", help="time to train")
-    budget.add_argument("--steps", type=_checked(int, 1), metavar="S", help="steps to train")
+    budget.add_argument("--minutes", type=above_zero, metavar="M", help="time to train")
+    budget.add_argument("--steps", type=whole_number(1), metavar="S", help="steps to train")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--out", type=Path, metavar="DIR", help="bundle folder of its own")
     parser.add_argument(
         "--profile", choices=sorted(PROFILES), default="compact", help="sizes of the networks"
     )
     parser.add_argument("--device", metavar="D", help="auto, cpu or cuda:0 (default: the line's)")
-    parser.add_argument("--seed", type=_checked(int, 0), default=0, metavar="S", help="default 0")
+    parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S", help="default 0")
     _add_synthesis_options(parser)
     return parser.parse_args(argv)
 
@@ -174,31 +172,14 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--textures", metavar="DIR", help="folder of texture images to paint with")
     parser.add_argument(
         "--whole-share",
-        type=_share,
+        type=share,
         metavar="P",
-        help="share of the steps on whole images instead of crops (default 0.25)",
+        help="share of the steps on whole images instead of crops (default 0.5); with 1, a part "
+        "that always lies in the same place is learnt soonest",
     )
-    parser.add_argument("--learning-rate", type=_checked(float, 0), metavar="R", help="peak rate")
-
-
-def _share(text: str) -> float:
-    """A parser of shares, 0 to 1."""
-    number = float(text)
-    if not 0.0 <= number <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text}: expected a share from 0 to 1")
-    return number
-
-
-def _checked(kind: type[int] | type[float], least: float) -> Callable[[str], float]:
-    """A parser of numbers of at least `least`, above it for fractions."""
-
-    def parse(text: str) -> float:
-        number = kind(text)
-        if number < least or (kind is float and number <= least):
-            raise argparse.ArgumentTypeError(f"{text}: expected {least:g} or more")
-        return number
-
-    return parse
+    parser.add_argument(
+        "--learning-rate", type=above_zero, metavar="R", help="peak rate of the U-Net"
+    )
 
 
 if __name__ == "__main__":

@@ -1,40 +1,75 @@
-"""Where the part is, for products that lie on an empty dark background."""
+"""Where the part is, for products that lie on a background with room all round."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-BACKGROUND_AT_MOST = 60.0
-CLASSES_APART_LEVELS = 50.0
-EXPLAINED_SHARE = 0.85
+CLASSES_APART_LEVELS = 40.0
+EXPLAINED_SHARE = 0.8
+BORDER_SHARE = 0.03
+SMALLEST_SHARE = 0.03
+LOOKED_AT = 64
 MARGIN_PX = 3
+SMOOTHING_PX = 2.0
 
 
-def background_level(images: np.ndarray) -> float | None:
-    """The grey level that parts part and background, or None where the whole image is part.
-
-    `images`: (N, H, W, C) uint8. The mean image must fall clearly into two classes (Otsu), the
-    dark one dark enough to be an empty background, and neither smaller than 3 % of it.
+@dataclass(frozen=True)
+class Background:
+    """What lies behind the parts: `colour` (C,) in grey levels; a pixel that is more than
+    `level` grey levels away from it, in any channel, belongs to the part.
     """
-    mean = images.mean(axis=(0, 3))
-    level, _ = cv2.threshold(mean.astype(np.uint8), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    dark, light = mean[mean <= level], mean[mean > level]
-    if min(dark.size, light.size) < 0.03 * mean.size:
+
+    colour: np.ndarray
+    level: float
+
+
+def find_background(images: np.ndarray) -> Background | None:
+    """The background of (N, H, W, C) uint8 images, or None where the whole image is part.
+
+    It has the colour of the images' border. Over the set, the distances from this colour must
+    fall clearly into two classes (Otsu), and the border must belong to the near one all round;
+    where in doubt, everything is part, which only means that defects are painted everywhere.
+    """
+    some = images[:: max(1, len(images) // LOOKED_AT)]
+    border = _border(images.shape[1:3])
+    colour = np.median(some[:, border], axis=(0, 1)).astype(np.float32)
+    away = np.mean([_distance(image, colour) for image in some], axis=0)
+    level, _ = cv2.threshold(away.astype(np.uint8), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    far = away > level
+    if min(far.mean(), 1.0 - far.mean()) < SMALLEST_SHARE or far[border].mean() > SMALLEST_SHARE:
         return None
-    within = (dark.var() * dark.size + light.var() * light.size) / mean.size
-    two_classes = 1.0 - within / max(float(mean.var()), 1e-6) >= EXPLAINED_SHARE
-    apart = light.mean() - dark.mean() >= CLASSES_APART_LEVELS
-    return float(level) if two_classes and apart and dark.mean() <= BACKGROUND_AT_MOST else None
+    near_levels, far_levels = away[~far], away[far]
+    within = (near_levels.var() * near_levels.size + far_levels.var() * far_levels.size) / far.size
+    two_classes = 1.0 - within / max(float(away.var()), 1e-6) >= EXPLAINED_SHARE
+    apart = far_levels.mean() - near_levels.mean() >= CLASSES_APART_LEVELS
+    return Background(colour, float(level)) if two_classes and apart else None
 
 
-def foreground_mask(image: np.ndarray, level: float | None) -> np.ndarray:
+def foreground_mask(image: np.ndarray, background: Background | None) -> np.ndarray:
     """(H, W, C) uint8 -> (H, W) float32, 1 on the part and close to it, 0 on the background.
 
     The margin of MARGIN_PX lets a defect reach over the edge, as a burr or a splash does.
     """
-    if level is None:
+    if background is None:
         return np.ones(image.shape[:2], np.float32)
-    grey = cv2.GaussianBlur(image.mean(axis=2), (0, 0), 2.0)
+    part = _distance(image, background.colour) > background.level
     reach = np.ones((2 * MARGIN_PX + 1, 2 * MARGIN_PX + 1), np.uint8)
-    return np.asarray(cv2.dilate((grey > level).astype(np.float32), reach))
+    return np.asarray(cv2.dilate(part.astype(np.float32), reach))
+
+
+def _distance(image: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """(H, W) float32: how far each pixel's surroundings are from the colour, in grey levels."""
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), SMOOTHING_PX)
+    apart: np.ndarray = np.abs(smooth.reshape(image.shape) - colour).max(axis=2)
+    return apart
+
+
+def _border(size_px: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: a narrow strip along all four sides."""
+    border = np.ones(size_px, bool)
+    depth = max(1, round(BORDER_SHARE * min(size_px)))
+    border[depth:-depth, depth:-depth] = False
+    return border

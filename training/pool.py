@@ -21,8 +21,9 @@ from training.synthesis import Synthesizer
 Reconstruct = Callable[[Tensor], Tensor]
 """(B, C, H, W) float32 images in [-1, 1] -> their reconstructions of the same kind."""
 
-REFRESHED = 4
-"""Images that are painted and reconstructed at once; half of them stay normal."""
+REFRESHED, PAINTED = 4, 3
+"""Images that are reconstructed at once, and how many of them are painted before: most of a
+painted image is as normal as one that is not."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,29 @@ class ReconstructionPool:
         self._oldest = 0
 
     def draw(self, rng: np.random.Generator) -> Samples:
-        """A batch of crops, or of whole images in `whole_share` of the draws.
+        """A batch of crops, or of whole images in `pool_whole_share` of the draws.
 
         The pool grows by a few images at each draw until it is full; then `pool_refresh` of the
         draws replace a few.
         """
+        self._renew(rng)
+        height, width = self._slots[0][0].shape[1:]
+        crop, count = self._settings.crop_px, self._settings.batch_size
+        if crop >= min(height, width) or rng.random() < self._settings.pool_whole_share:
+            fitting = max(1, round(count * crop * crop / (height * width)))
+            return self._cut(rng, fitting, height, width)
+        return self._cut(rng, count, crop, crop)
+
+    def draw_whole(self, rng: np.random.Generator) -> Samples:
+        """As many whole images as are painted at once."""
+        self._renew(rng)
+        return self._cut(rng, REFRESHED, *self._slots[0][0].shape[1:])
+
+    def _renew(self, rng: np.random.Generator) -> None:
         if len(self._slots) < self._settings.pool_images:
             self._slots += self._paint(rng)
         elif rng.random() < self._settings.pool_refresh:
             self._replace(self._paint(rng))
-        height, width = self._slots[0][0].shape[1:]
-        crop, count = self._settings.crop_px, self._settings.batch_size
-        if crop >= min(height, width) or rng.random() < self._settings.whole_share:
-            fitting = max(2, round(count * crop * crop / (height * width)))
-            return self._cut(rng, fitting, height, width)
-        return self._cut(rng, count, crop, crop)
 
     def _cut(self, rng: np.random.Generator, count: int, height: int, width: int) -> Samples:
         pieces = []
@@ -80,7 +89,7 @@ class ReconstructionPool:
 
     def _paint(self, rng: np.random.Generator) -> list[tuple[Tensor, Tensor, Tensor]]:
         views = self._source.draw_whole(rng, REFRESHED)
-        batch = self._synthesizer.batch(views.normals, views.foregrounds, rng, whole=True)
+        batch = self._synthesizer.batch(views.normals, views.foregrounds, rng, True, PAINTED)
         reconstructions = self._reconstruct(batch.images).cpu()
         planes = (batch.images.half(), reconstructions.half(), batch.masks.half())
         return list(zip(*planes, strict=True))

@@ -74,7 +74,7 @@ def train(
     )
     judged = validation_set(
         held_out.images[: settings.validation_images],
-        source.background_level,
+        source.background,
         synthesizer,
         settings.kinds,
         VALIDATION_SEED,

@@ -16,16 +16,19 @@ class TrainingSettings(BaseModel):
     """The budget is either `minutes` of wall time or an exact number of `steps`.
 
     A step trains on `batch_size` crops of `crop_px` a side or, in `whole_share` of the steps, on
-    whole images of about as many pixels. `focus_share` of the samples draw the two time steps
-    that inference uses, the others draw them at random as in the paper.
+    whole images of about as many pixels. Batches are small: in a given time many steps on few
+    samples reach further than few steps on many. `focus_share` of the samples draw the two time
+    steps that inference uses, the others draw them at random as in the paper.
 
     For the first `reconstruction_share` of the budget the U-Net learns alone: a segmentation
     network that is shown reconstructions of noise learns to ignore them. `restoration` also gives
     the U-Net the anomalous samples, with the part without its anomaly as the answer; the paper
     leaves them out of (9). From `joint_share` of the budget on, the U-Net stays as it is and the
     segmentation network goes on alone, on a pool of `pool_images` reconstructions of which
-    `pool_refresh` of the steps replace a few: four times as many steps in the same time. 1 trains
-    both to the end, as the paper does.
+    `pool_refresh` of the steps replace a few; `pool_whole_share` of its steps are on whole images.
+    `joint_share` 1 trains both to the end, as the paper does.
+
+    The rates are the peaks; each phase ends with its rate near zero.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,25 +39,27 @@ class TrainingSettings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
 
-    batch_size: Annotated[int, Field(ge=2)] = 8
+    batch_size: Annotated[int, Field(ge=2)] = 4
     crop_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
-    whole_share: Share = 0.25
+    whole_share: Share = 0.5
     flip_horizontal: bool = False
     flip_vertical: bool = False
     brightness_jitter: Share = 0.04
     kinds: Annotated[tuple[AnomalyKind, ...], Field(min_length=1)] = tuple(AnomalyKind)
     textures: str | None = None
 
-    learning_rate: Positive = 1.5e-3
+    learning_rate: Positive = 2e-3
+    segmentation_rate: Positive = 5e-3
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
     clip_norm: Positive = 1.0
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.998
     focus_share: Share = 0.8
-    reconstruction_share: Share = 0.05
-    joint_share: Share = 0.45
+    reconstruction_share: Share = 0.3
+    joint_share: Share = 0.38
     pool_images: Annotated[int, Field(ge=4)] = 256
-    pool_refresh: Share = 0.3
+    pool_refresh: Share = 0.1
+    pool_whole_share: Share = 0.1
     restoration: bool = True
 
     validation_share: Share = 0.15

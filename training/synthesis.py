@@ -28,6 +28,9 @@ SEVERAL_SHARE = 0.75
 """Most whole images get several paintings of the kinds that crops get, most of them small; the
 others one of those that need the whole image in view."""
 
+TINT_SHARES = (0.6, 0.25, 0.15)
+"""How often something lighter or darker has the colour of its place, is grey, or is tinted."""
+
 STRONGEST_LEVELS = 110.0
 ATTEMPTS = 6
 
@@ -83,15 +86,23 @@ class Synthesizer:
         self._recipes = _recipes(bank)
 
     def batch(
-        self, normals: np.ndarray, foregrounds: np.ndarray, rng: np.random.Generator, whole: bool
+        self,
+        normals: np.ndarray,
+        foregrounds: np.ndarray,
+        rng: np.random.Generator,
+        whole: bool,
+        painted: int | None = None,
     ) -> Batch:
-        """Paint the second half of `normals` (B, H, W, C) uint8; the first half stays normal.
+        """Paint the last `painted` of `normals` (B, H, W, C) uint8; the others stay normal.
 
+        By default that is half of them, and a single image in every second batch.
         `foregrounds`: (B, H, W) float32 in [0, 1], where there is a part to be damaged.
         """
         clean = normals.astype(np.float32)
         images = clean.copy()
-        for i in range(len(images) - len(images) // 2, len(images)):
+        if painted is None:
+            painted = len(images) // 2 if len(images) > 1 else int(rng.integers(2))
+        for i in range(len(images) - painted, len(images)):
             several = whole and rng.random() < SEVERAL_SHARE
             for _ in range(STROKES_ON_WHOLE if several else 1):
                 images[i], _ = self.paint(images[i], foregrounds[i], rng, whole and not several)
@@ -169,7 +180,7 @@ def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
     own: tuple[Appearance, ...] = (_turned, _shuffled)
     return {
         kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, _shifted, _flat), 10, 1.0, 1.0),
-        kind.SCRATCH: _Recipe(shapes.scratch, (_shifted, _shifted, _flat), 14, 3.0, 3.0),
+        kind.SCRATCH: _Recipe(shapes.scratch, (_shifted, _shifted, _flat, _shaded), 14, 3.0, 3.0),
         kind.CRACK: _Recipe(shapes.crack, (_shifted, _shifted, _flat), 14, 3.0, 3.0),
         kind.SPECK: _Recipe(shapes.specks, (_shifted, _flat), 18, 2.5, 2.5),
         kind.BLOB: _Recipe(shapes.blob, (_shifted, _flat, texture, *own), 10, 1.5, 1.5),
@@ -199,24 +210,34 @@ def _anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
 
 
 def _shifted(image: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lighter or darker by half the range; (12) then draws it back to the wanted contrast."""
-    level = float((image.mean(axis=2) * region).sum() / max(float(region.sum()), 1e-6))
+    """Lighter or darker by half the range; (12) then draws it back to the wanted contrast.
+
+    Mostly in the colour of the place, as light, scratches and grooves change it, which leaves
+    the hue as it is; the rest in grey or with a tint.
+    """
+    weights = region / max(float(region.sum()), 1e-6)
+    colour = (image * weights[:, :, None]).sum(axis=(0, 1))  # (C,)
+    level = float(colour.mean())
     darker = level > 215.0 or (level > 40.0 and rng.random() < 0.5)
-    least = 0.3 if rng.random() < 0.5 else 1.0
-    tint = rng.uniform(least, 1.0, image.shape[2])
+    tint = (
+        colour / max(level, 1.0),
+        np.ones(image.shape[2]),
+        rng.uniform(0.3, 1.0, image.shape[2]),
+    )[int(rng.choice(3, p=TINT_SHARES))]
     return np.asarray(image + (-128.0 if darker else 128.0) * tint, dtype=np.float32)
 
 
 def _flat(image: np.ndarray, _: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One colour without texture."""
-    colour = rng.uniform(0.0, 255.0, image.shape[2])
+    """One colour without texture, anything from grey to vivid."""
+    grey, vivid = rng.uniform(0.0, 255.0), rng.uniform(0.0, 255.0, image.shape[2])
+    colour = grey + rng.random() * (vivid - grey)
     return np.broadcast_to(np.asarray(colour, dtype=np.float32), image.shape)
 
 
 def _shaded(image: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The light and the dark flank of a dent or a bump, lit from a random side."""
+    """The light and the dark flank of a dent, a bump or a groove, lit from a random side."""
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    soft = cv2.GaussianBlur(region, (0, 0), 2.0)
+    soft = cv2.GaussianBlur(region, (0, 0), rng.uniform(0.7, 2.5))
     slope = np.cos(angle) * cv2.Sobel(soft, cv2.CV_32F, 1, 0)
     slope = slope + np.sin(angle) * cv2.Sobel(soft, cv2.CV_32F, 0, 1)
     shading = 160.0 * slope / max(float(np.abs(slope).max()), 1e-6)

@@ -21,11 +21,13 @@ from training.augment import ViewSource
 from training.averaging import AveragedNetwork
 from training.forward import JointModel, Lesson, draw_noise, joint_losses
 from training.losses import Losses, mask_loss
-from training.pool import ReconstructionPool
+from training.pool import ReconstructionPool, Samples
 from training.settings import TrainingSettings
+from training.statistics import freeze_statistics, settle_statistics
 from training.synthesis import Batch, Synthesizer
 
 FINAL_RATE_SHARE = 0.01
+SETTLING_BATCHES = 16
 RARE_LOGIT = -3.0
 """The mask starts as "hardly any defect", near the share of defective pixels."""
 
@@ -54,6 +56,7 @@ class Trainer:
     ) -> None:
         self.profile: ModelProfile = PROFILES[settings.profile]
         self.step_count = 0
+        self._settled = False
         self._source, self._synthesizer, self._settings = source, synthesizer, settings
         self._device = device
         torch.manual_seed(settings.seed)
@@ -69,7 +72,14 @@ class Trainer:
         eps_theta = noise_model(self.unet, schedule, diffusion)
         self._model = JointModel(eps_theta, self.segmentation, schedule, diffusion)
         self._optimizer = torch.optim.AdamW(
-            self._parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            [
+                {"params": list(network.parameters()), "peak": peak}
+                for network, peak in (
+                    (self.unet, settings.learning_rate),
+                    (self.segmentation, settings.segmentation_rate),
+                )
+            ],
+            weight_decay=settings.weight_decay,
         )
         self._rng = np.random.default_rng(settings.seed)
         self._pool = ReconstructionPool(source, synthesizer, self._reconstruct, settings)
@@ -81,11 +91,10 @@ class Trainer:
         Raises TrainingError, with the weights as they were, for a loss or a gradient that is not
         finite.
         """
-        rate = self._learning_rate(progress)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["peak"] * self._share_of_peak(progress)
         if progress >= self._settings.joint_share:
-            return self._segmentation_step(rate)
+            return self._segmentation_step()
         masks = progress >= self._settings.reconstruction_share
         losses = self._losses(self._draw(), Lesson(masks, self._settings.restoration))
         self._optimizer.zero_grad(set_to_none=True)
@@ -95,7 +104,11 @@ class Trainer:
         if masks:
             norm = norm + nn.utils.clip_grad_norm_(self.segmentation.parameters(), limit)
         report = StepReport(
-            self.step_count + 1, losses.noise.item(), losses.mask.item(), norm.item(), rate
+            self.step_count + 1,
+            losses.noise.item(),
+            losses.mask.item(),
+            norm.item(),
+            self._optimizer.param_groups[0]["lr"],
         )
         _refuse_non_finite(report)
         self._optimizer.step()
@@ -104,25 +117,45 @@ class Trainer:
         self.step_count += 1
         return report
 
-    def _segmentation_step(self, rate: float) -> StepReport:
+    def _segmentation_step(self) -> StepReport:
         """One step of the segmentation network alone, on reconstructions that are kept."""
+        if not self._settled:
+            self._settle()
         samples = self._pool.draw(self._rng)
-        dtype = compute_dtype(self._device)
-        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            logits = self.segmentation(
-                samples.images.to(self._device, memory_format=torch.channels_last),
-                samples.reconstructions.to(self._device, memory_format=torch.channels_last),
-            )
-        loss = mask_loss(logits.float(), samples.masks.to(self._device))
+        loss = mask_loss(self._segment(self.segmentation, samples), samples.masks.to(self._device))
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.segmentation.parameters(), self._settings.clip_norm)
+        rate = self._optimizer.param_groups[1]["lr"]
         report = StepReport(self.step_count + 1, 0.0, loss.item(), norm.item(), rate)
         _refuse_non_finite(report)
         self._optimizer.step()
         self._averaged_segmentation.update(self.segmentation, self.step_count)
         self.step_count += 1
         return report
+
+    def _settle(self) -> None:
+        """Both segmentation networks get running statistics of whole images, and keep them."""
+        batches = [self._pool.draw_whole(self._rng) for _ in range(SETTLING_BATCHES)]
+
+        def passes(network: SegmentationNetwork) -> None:
+            for samples in batches:
+                self._segment(network, samples)
+
+        for network in (self.segmentation, self._averaged_segmentation.network):
+            settle_statistics(network, passes)
+            freeze_statistics(network)
+        self._settled = True
+
+    def _segment(self, network: SegmentationNetwork, samples: Samples) -> Tensor:
+        """Logits (B, 1, H, W) float32."""
+        dtype = compute_dtype(self._device)
+        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
+            logits: Tensor = network(
+                samples.images.to(self._device, memory_format=torch.channels_last),
+                samples.reconstructions.to(self._device, memory_format=torch.channels_last),
+            )
+        return logits.float()
 
     def _reconstruct(self, images: Tensor) -> Tensor:
         """What the averaged U-Net, which is the one that ships, makes of images, as in the line."""
@@ -151,6 +184,7 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "rng": json.dumps(self._rng.bit_generator.state),
+            "settled": self._settled,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -161,6 +195,9 @@ class Trainer:
         self._generator.set_state(state["generator"].cpu())
         self._rng.bit_generator.state = json.loads(state["rng"])
         self.step_count = int(state["step"])
+        self._settled = bool(state["settled"])
+        if self._settled:
+            freeze_statistics(self.segmentation)
 
     def _draw(self) -> Batch:
         views = self._source.draw(self._rng)
@@ -176,13 +213,12 @@ class Trainer:
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
             return joint_losses(self._model, batch, noise, lesson)
 
-    def _learning_rate(self, progress: float) -> float:
+    def _share_of_peak(self, progress: float) -> float:
         warm_up = min(1.0, (self.step_count + 1) / max(self._settings.warm_up_steps, 1))
         joint = self._settings.joint_share
         phase = progress if progress < joint else (progress - joint) / max(1.0 - joint, 1e-9)
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(phase, 0.0), 1.0)))
-        share = FINAL_RATE_SHARE + (1.0 - FINAL_RATE_SHARE) * cosine
-        return self._settings.learning_rate * warm_up * share
+        return warm_up * (FINAL_RATE_SHARE + (1.0 - FINAL_RATE_SHARE) * cosine)
 
     def _networks(self) -> dict[str, nn.Module]:
         return {
@@ -191,9 +227,6 @@ class Trainer:
             "averaged_unet": self._averaged_unet.network,
             "averaged_segmentation": self._averaged_segmentation.network,
         }
-
-    def _parameters(self) -> list[Tensor]:
-        return [*self.unet.parameters(), *self.segmentation.parameters()]
 
 
 def _place(network: nn.Module, device: torch.device) -> None:

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from stages.bundle import Bundle
 from stages.inspector import Inspection, Inspector
-from training.foreground import foreground_mask
+from training.foreground import Background, foreground_mask
 from training.synthesis import AnomalyKind, Synthesizer, visible_change
 
 BATCH = 8
@@ -55,7 +55,7 @@ class ValidationSet:
 
 def validation_set(
     normals: np.ndarray,
-    background_level: float | None,
+    background: Background | None,
     synthesizer: Synthesizer,
     kinds: tuple[AnomalyKind, ...],
     seed: int,
@@ -66,7 +66,7 @@ def validation_set(
     masks = [np.zeros(normals.shape[1:3], bool) for _ in normals]
     for turn in range(PER_NORMAL * len(normals)):
         normal, kind = normals[turn // PER_NORMAL], kinds[turn % len(kinds)]
-        foreground = foreground_mask(normal, background_level)
+        foreground = foreground_mask(normal, background)
         painted, mask = _painted(normal, foreground, synthesizer, kind, rng)
         if mask.any():
             images.append(painted)

@@ -16,6 +16,7 @@ import torch
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
 from stages.reconstruction.diffusion import eps_from_x_0, predict_x_0, q_sample
 from stages.reconstruction.guidance import norm_guided_blend
@@ -29,6 +30,7 @@ from stages.reconstruction.schedule import (
 )
 
 NOISE_SCALES = 2
+COARSE_PX = 16
 LARGEST_ALPHA_BAR = 0.9
 """Below this much noise a network that predicts the image is not divided by less noise."""
 
@@ -71,16 +73,28 @@ def noise_model(network: Model, schedule: Schedule, settings: DiffusionSettings)
 
     A small network cannot pass noise through its folded pixels unharmed, and what it misses of
     the noise stays in the estimate of the image. Predicting the image instead leaves that estimate
-    as smooth as the network's output; equations and losses stay those of the noise.
+    as smooth as the network's output; equations and losses stay those of the noise. Where it is
+    light or dark and in which colour need not be learnt: the local mean of x_t, in which the noise
+    has all but gone, already tells, and the network adds what is missing to the image.
     """
     if settings.predicts == "noise":
         return network
 
     def eps_theta(x_t: Tensor, t: Tensor) -> Tensor:
-        alpha_bar_t = schedule.alpha_bar(t).clamp(max=LARGEST_ALPHA_BAR)
-        return eps_from_x_0(x_t, network(x_t, t).float(), alpha_bar_t)
+        alpha_bar_t = schedule.alpha_bar(t)
+        coarse = local_mean(x_t) / alpha_bar_t.sqrt()
+        x_0 = coarse + network(x_t, t).float()
+        return eps_from_x_0(x_t, x_0, alpha_bar_t.clamp(max=LARGEST_ALPHA_BAR))
 
     return eps_theta
+
+
+def local_mean(x: Tensor) -> Tensor:
+    """(B, C, H, W), each pixel the mean of about COARSE_PX x COARSE_PX around it, float32."""
+    height, width = x.shape[2:]
+    cells = (max(1, height // COARSE_PX), max(1, width // COARSE_PX))
+    means = F.interpolate(x.float(), cells, mode="area")
+    return F.interpolate(means, (height, width), mode="bilinear", align_corners=False)
 
 
 def one_step(

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.command_line import (
+    above_zero,
     config_path,
     images_override,
     line_parser,
     load_arguments_line,
     run_command,
+    share,
+    whole_number,
 )
 from pipeline.config import FolderCamera
 from pipeline.config_file import line_file
@@ -107,3 +110,26 @@ def test_a_folder_of_images_takes_the_cameras_place(tmp_path: Path) -> None:
     assert config.camera.rate_hz is None
     with pytest.raises(ConfigError, match=r"--images .*: no such folder"):
         images_override(tmp_path / "nowhere")
+
+
+def test_whole_numbers_from_a_least_one_on() -> None:
+    assert whole_number(1)("1") == 1
+    assert whole_number(0)("0") == 0
+    with pytest.raises(argparse.ArgumentTypeError, match="expected 1 or more"):
+        whole_number(1)("0")
+    with pytest.raises(ValueError, match="invalid literal"):
+        whole_number(1)("many")
+
+
+@pytest.mark.parametrize("text", ["0", "-2", "inf", "nan"])
+def test_a_number_above_zero_is_finite(text: str) -> None:
+    assert above_zero("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a number above 0"):
+        above_zero(text)
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.01", "nan"])
+def test_a_share_lies_between_nothing_and_everything(text: str) -> None:
+    assert (share("0"), share("1")) == (0.0, 1.0)
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a share from 0 to 1"):
+        share(text)

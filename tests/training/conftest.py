@@ -23,7 +23,7 @@ TINY = ModelProfile(
         unshuffle=4,
         resample_in_blocks=False,
     ),
-    segmentation=SegmentationSizes(widths=(8, 16), unshuffle=2, groups=4, difference=True),
+    segmentation=SegmentationSizes(widths=(8, 16), unshuffle=2, groups=0, difference=True),
 )
 
 

@@ -19,7 +19,7 @@ def occurs_in(view: np.ndarray, images: np.ndarray) -> bool:
 def test_crops_are_pieces_of_the_images(normals: np.ndarray) -> None:
     views = ViewSource(normals[:3], settings()).draw(np.random.default_rng(0))
 
-    assert views.normals.shape == (8, 32, 32, 1)
+    assert views.normals.shape == (4, 32, 32, 1)
     assert views.normals.dtype == np.uint8
     assert views.foregrounds.min() == 1.0
     assert not views.whole
@@ -29,19 +29,19 @@ def test_crops_are_pieces_of_the_images(normals: np.ndarray) -> None:
 def test_whole_images_come_in_batches_of_as_many_pixels(normals: np.ndarray) -> None:
     views = ViewSource(normals, settings(whole_share=1.0)).draw(np.random.default_rng(0))
 
-    assert views.normals.shape == (2, 64, 64, 1)
+    assert views.normals.shape == (1, 64, 64, 1)
     assert views.whole
 
 
 def test_a_crop_as_large_as_the_image_is_the_whole_image(normals: np.ndarray) -> None:
     views = ViewSource(normals, settings(crop_px=64)).draw(np.random.default_rng(0))
 
-    assert views.normals.shape == (8, 64, 64, 1)
+    assert views.normals.shape == (4, 64, 64, 1)
     assert views.whole
 
 
 def test_flips_mirror_the_asked_axis_only(normals: np.ndarray) -> None:
-    source = ViewSource(normals[:1], settings(crop_px=64, flip_vertical=True))
+    source = ViewSource(normals[:1], settings(crop_px=64, flip_vertical=True, batch_size=8))
     views = source.draw(np.random.default_rng(0)).normals
 
     as_is = [np.array_equal(view, normals[0]) for view in views]

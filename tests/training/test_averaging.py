@@ -19,13 +19,15 @@ def test_the_average_follows_with_the_warm_up_then_with_the_decay() -> None:
     assert averaged.network.weight.item() == pytest.approx(0.5 * 1.9 + 0.5 * 2.0)
 
 
-def test_buffers_are_copied_and_the_average_is_for_evaluation() -> None:
+def test_running_statistics_are_averaged_and_counters_copied() -> None:
     network = nn.BatchNorm2d(2).train()
     averaged = AveragedNetwork(network, decay=0.9)
     network(torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0)))
 
-    averaged.update(network, step=5)
+    averaged.update(network, step=0)  # decay 1/10
 
-    assert torch.equal(averaged.network.running_mean, network.running_mean)
+    assert network.running_mean is not None
+    assert torch.allclose(averaged.network.running_mean, 0.9 * network.running_mean)
+    assert averaged.network.num_batches_tracked == 1
     assert not averaged.network.training
     assert not any(p.requires_grad for p in averaged.network.parameters())

@@ -170,7 +170,7 @@ def test_an_interrupt_stops_after_the_step_with_a_checkpoint(
 def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
     normals: np.ndarray, tmp_path: Path
 ) -> None:
-    rig = Rig(normals, tmp_path, tick_s=15.0, minutes=5, checkpoint_minutes=1)
+    rig = Rig(normals, tmp_path, tick_s=15.0, minutes=5, checkpoint_minutes=1, joint_share=1.0)
 
     def spoil() -> None:
         with torch.no_grad():

@@ -53,6 +53,41 @@ def test_the_mask_lies_only_where_the_image_changed_visibly() -> None:
         assert np.array_equal(painted, np.round(painted))
 
 
+def test_a_single_image_is_painted_in_half_of_its_batches() -> None:
+    normals = textured()[None]
+
+    labels = [
+        Synthesizer().batch(normals, everywhere(normals), np.random.default_rng(seed), True).labels
+        for seed in range(40)
+    ]
+
+    assert 10 <= torch.cat(labels).sum() <= 30
+
+
+def test_as_many_images_are_painted_as_asked_for() -> None:
+    normals = np.stack([textured()] * 4)
+    rng = np.random.default_rng(0)
+
+    batch = Synthesizer().batch(normals, everywhere(normals), rng, whole=True, painted=3)
+
+    assert batch.labels.tolist() == [0, 1, 1, 1]
+
+
+def test_most_of_what_gets_lighter_or_darker_keeps_its_hue() -> None:
+    image = np.full((128, 128, 3), (120.0, 60.0, 30.0), np.float32)
+    synthesizer, kept = Synthesizer((AnomalyKind.STAIN,)), 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        painted = synthesizer.paint_kind(
+            image, np.ones((128, 128), np.float32), AnomalyKind.STAIN, rng
+        )
+        change = (painted - image).reshape(-1, 3)
+        red, green, blue = change[np.abs(change).sum(axis=1).argmax()]
+        kept += abs(green / red - 0.5) < 0.1 and abs(blue / red - 0.25) < 0.1
+
+    assert 8 <= kept <= 45  # a hue drawn at random is kept about once in sixty
+
+
 def test_the_same_seed_paints_the_same_and_another_does_not() -> None:
     first, again, other = (batch_of(seed)[1].images for seed in (1, 1, 2))
 

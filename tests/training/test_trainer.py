@@ -96,13 +96,19 @@ def test_the_learning_rate_warms_up_and_falls_to_almost_nothing(
     normals: np.ndarray, tiny_profile: str
 ) -> None:
     trainer = trainer_of(
-        normals, tiny_profile, learning_rate=1e-3, warm_up_steps=4, joint_share=0.5, pool_images=4
+        normals,
+        tiny_profile,
+        learning_rate=1e-3,
+        segmentation_rate=4e-3,
+        warm_up_steps=4,
+        joint_share=0.5,
+        pool_images=4,
     )
 
     rates = [trainer.step(progress).learning_rate for progress in (0, 0, 0, 0, 0.5, 0.75, 1.0)]
 
     assert rates[:4] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
-    assert rates[4:] == pytest.approx([1e-3, 0.505e-3, 1e-5])  # the last phase begins anew
+    assert rates[4:] == pytest.approx([4e-3, 2.02e-3, 4e-5])  # the last phase begins anew
 
 
 def test_the_last_part_of_the_budget_leaves_the_unet_alone(
@@ -118,3 +124,26 @@ def test_the_last_part_of_the_budget_leaves_the_unet_alone(
     assert report.step == 2
     assert all(map(torch.equal, unet, trainer.unet.parameters()))
     assert not all(map(torch.equal, segmentation, trainer.segmentation.parameters()))
+
+
+def statistics(trainer: Trainer) -> torch.Tensor:
+    networks = (trainer.segmentation, trainer.averaged()[1])
+    return torch.cat([b.flatten() for n in networks for b in n.buffers() if b.is_floating_point()])
+
+
+def test_the_last_part_works_with_statistics_of_whole_images_that_stay(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    trainer = trainer_of(normals, tiny_profile, joint_share=0.5, pool_images=8)
+    trainer.step(0.4)
+    joint = statistics(trainer)
+    trainer.step(0.6)
+    settled = statistics(trainer)
+    trainer.step(0.7)
+    resumed = trainer_of(normals, tiny_profile, joint_share=0.5, pool_images=8)
+    resumed.restore(trainer.state())
+    resumed.step(0.8)
+
+    assert not torch.allclose(settled, joint)
+    assert torch.equal(statistics(trainer), settled)
+    assert torch.equal(statistics(resumed), settled)

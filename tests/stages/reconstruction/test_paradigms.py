@@ -5,7 +5,14 @@ from torch import Tensor
 
 from stages.reconstruction.diffusion import predict_x_0, q_sample
 from stages.reconstruction.guidance import guided_eps
-from stages.reconstruction.paradigms import PARADIGMS, DiffusionSettings, norm_guided, one_step
+from stages.reconstruction.paradigms import (
+    PARADIGMS,
+    DiffusionSettings,
+    local_mean,
+    noise_model,
+    norm_guided,
+    one_step,
+)
 
 SETTINGS = DiffusionSettings()
 SCHEDULE = SETTINGS.make_schedule()
@@ -84,3 +91,38 @@ def test_the_result_stays_in_the_image_range(name: str, images: Tensor, noise: T
 def test_settings_that_do_not_fit_together_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DiffusionSettings(**wrong)
+
+
+IMAGE_SETTINGS = DiffusionSettings(predicts="image")
+
+
+def test_a_network_that_predicts_noise_is_taken_as_it_is() -> None:
+    network = Elementwise()
+    assert noise_model(network, SCHEDULE, SETTINGS) is network
+
+
+def test_a_network_that_predicts_the_image_adds_to_the_local_mean(noise: Tensor) -> None:
+    clean = torch.full((2, 3, 8, 8), 0.3)
+    t, detail = torch.tensor([200, 400]), torch.linspace(-0.1, 0.1, 8)
+    alpha_bar = SCHEDULE.alpha_bar(t)
+    x_t = q_sample(clean, noise, alpha_bar)
+    model = noise_model(lambda x, _: detail.expand_as(x), SCHEDULE, IMAGE_SETTINGS)
+
+    found = predict_x_0(x_t, model(x_t, t), alpha_bar)
+
+    mean = x_t.mean(dim=(2, 3), keepdim=True) / alpha_bar.sqrt()
+    torch.testing.assert_close(found, mean + detail.expand_as(clean), rtol=0, atol=5e-6)
+
+
+def test_the_local_mean_follows_the_image_and_forgets_its_details() -> None:
+    ramp = torch.linspace(-1, 1, 128).expand(1, 1, 128, 128)
+    stripes = 0.2 * torch.where(torch.arange(128) % 2 == 0, 1.0, -1.0)
+
+    found = local_mean(ramp + stripes)[..., 16:-16]
+
+    assert (found - ramp[..., 16:-16]).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("side", [4, 20, 96])
+def test_the_local_mean_keeps_any_size(side: int) -> None:
+    assert torch.allclose(local_mean(torch.full((1, 3, side, side + 8), 0.5)), torch.tensor(0.5))

@@ -1,3 +1,5 @@
+"""What the tests of several packages need: a small line with an untrained model."""
+
 from __future__ import annotations
 
 from pathlib import Path
