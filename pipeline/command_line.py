@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import LineConfig
+from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.config_file import line_file, load_line, parse_override
 from pipeline.errors import ConfigError, LineError
 
@@ -55,6 +56,51 @@ def images_override(folder: Path) -> tuple[str, Any]:
     if not folder.is_dir():
         raise ConfigError(f"--images {folder}: no such folder")
     return "camera", {"kind": "folder", "folder": str(folder.resolve()), "rate_hz": None}
+
+
+def drawing_camera(config: LineConfig, option: str) -> SimulatedCamera:
+    """The line's simulated camera, for --parts. Raises ConfigError, naming `option` instead."""
+    if isinstance(config.camera, SimulatedCamera):
+        return config.camera
+    raise ConfigError(
+        f"--parts: line {config.line} has a camera of kind {config.camera.kind}, and only a "
+        f"simulated one can draw parts; give {option} instead"
+    )
+
+
+def line_option(arguments: argparse.Namespace) -> str:
+    """`--line N` or `--config FILE` as it was given, for the next command to type."""
+    if arguments.config is not None:
+        return f"--config {arguments.config}"
+    return f"--line {arguments.line}"
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """A reader of whole numbers from `least` on, for argparse."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text}: expected {least} or more")
+        return value
+
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A reader of finite numbers above 0, for argparse."""
+    value = float(text)
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """A reader of shares from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share from 0 to 1")
+    return value
 
 
 def run_command(command: Callable[[], int]) -> int:

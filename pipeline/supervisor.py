@@ -144,8 +144,11 @@ class Supervisor:
             for loss in self._group.losses():
                 self._mend(loss)
         if now_s - self._viewed_s >= VIEW_PERIOD_S:
-            self._viewed_s = now_s
-            self._onlooker.show(self.view())
+            self._show()
+
+    def _show(self) -> None:
+        self._viewed_s = self._clock()
+        self._onlooker.show(self.view())
 
     def _take_beats(self) -> None:
         timeout_ms = TURN_MS
@@ -196,12 +199,15 @@ class Supervisor:
     def _change(
         self, state: LineState, cause: str, *, capture: bool = False, stop: tuple[str, ...] = ()
     ) -> None:
-        if (state, cause) != (self._order.state, self._order.cause):
+        news = (state, cause) != (self._order.state, self._order.cause)
+        if news:
             self._log.info("%s: %s", state, cause)
             self._order = _changed(self._order, since_wall_ns=time.time_ns())
         self._order = _changed(self._order, state=state, cause=cause, capture=capture, stop=stop)
         self._control.order(self._order)
         self._ordered_s = self._clock()
+        if news:  # shown at once: a state may last for less than the time between two views
+            self._show()
 
     def _request_stop(self) -> None:
         self._stop_requests += 1
