@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.layouts.detect import normal_images
 from pipeline.config import Frame, SimulatedCamera
 from pipeline.errors import FrameError, InputError
 from stages.acquisition.simulation import PartRenderer
-from stages.image_files import image_files, read_image
+from stages.image_files import read_image
 from stages.preprocessing.prepare import prepare
 
 VIEW_PX = 64
@@ -73,24 +74,16 @@ class NormalImages:
 
 
 def normal_files(folder: Path) -> tuple[Path, list[Path]]:
-    """The folder that holds the normal images, and these, sorted by path.
+    """The folder that the images of normal parts are named relative to, and these, sorted.
 
-    That is `train/good` of a folder in the MVTec layout, never its test images, else the folder
-    itself with its subfolders. Raises InputError where there is no image.
+    Raises InputError like `normal_images`, and where there is no image.
     """
-    if not folder.is_dir():
-        raise InputError(f"--images {folder}: no such folder; give a folder of good parts")
-    train_good = folder / "train" / "good"
-    if not train_good.is_dir() and (folder / "test" / "good").is_dir():
+    data = normal_images(folder)
+    if not data.normals:
         raise InputError(
-            f"{folder}: a folder in the MVTec layout without train/good; its test images are not "
-            "for calibration. Give the folder that holds the good parts alone"
+            f"{data.normal_root}: 0 image files; give a folder with images of good parts"
         )
-    root = train_good if train_good.is_dir() else folder
-    files = sorted(image_files(root))
-    if not files:
-        raise InputError(f"{root}: 0 image files; give a folder with images of good parts")
-    return root, files
+    return data.normal_root, list(data.normals)
 
 
 def folder_parts(
@@ -100,10 +93,22 @@ def folder_parts(
     for file in files:
         name = file.relative_to(root).as_posix()
         try:
-            image = read_image(file, frame.max_megapixels)
-            yield PreparedPart(name, prepare(image, frame, VIEW_PX).image)
+            image = prepare(read_image(file, frame.max_megapixels), frame, VIEW_PX).image
         except FrameError as error:
             yield SkippedPart(name, str(error))
+            continue
+        why = constant_fault(image)
+        yield SkippedPart(name, why) if why else PreparedPart(name, image)
+
+
+def constant_fault(image: NDArray[np.uint8]) -> str:
+    """Why a prepared image, (H, W, C) uint8, shows no part: all its pixels are equal; else empty.
+
+    Training and calibration leave the same images out, so that their digests agree.
+    """
+    if (image != image[:1, :1]).any():
+        return ""
+    return "all pixels are equal, so it shows no part; check the camera or the file"
 
 
 def simulated_parts(

@@ -1,14 +1,8 @@
-"""Labelled parts with masks: a folder in the MVTec layout, or fresh parts of the simulation.
-
-DIR/test/good/*.png                        good parts
-DIR/test/<kind>/<name>.png                 parts with a defect of this kind
-DIR/ground_truth/<kind>/<name>_mask.png    where the defect is (also <name>.png)
-"""
+"""Labelled parts with masks: from a data set in a known layout, or fresh ones of the simulation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.images import VIEW_PX, SkippedPart
+from calibration.layouts.dataset import GOOD, LabelledFile
+from calibration.layouts.detect import labelled_images
 from pipeline.config import Frame, SimulatedCamera
-from pipeline.errors import FrameError, InputError
+from pipeline.errors import FrameError
 from stages.acquisition.simulation import DEFECT_KINDS, PartRenderer
-from stages.image_files import image_files, read_image
+from stages.image_files import read_image
 from stages.preprocessing.prepare import prepare
 
-GOOD = "good"
+__all__ = [
+    "GOOD",
+    "LabelledFile",
+    "LabelledPart",
+    "fit_mask",
+    "labelled_files",
+    "labelled_parts",
+    "simulated_parts",
+]
 
 
 class LabelledPart(NamedTuple):
@@ -40,38 +44,23 @@ class LabelledPart(NamedTuple):
     mask_fault: str = ""
 
 
-@dataclass(frozen=True)
-class LabelledFile:
-    """One image of a data set; `masks` are the places where its mask may be, best first."""
+def labelled_files(folder: Path) -> list[LabelledFile | SkippedPart]:
+    """The test images of a data set in any known layout, by kind and name, and what it lacks.
 
-    path: Path
-    name: str
-    kind: str
-    masks: tuple[Path, ...]
-
-
-def mvtec_files(folder: Path) -> list[LabelledFile]:
-    """The test images of a folder in the MVTec layout, by kind and name.
-
-    Raises InputError that says which layout was looked for.
+    Raises InputError that says which layouts were looked for.
     """
-    test = folder / "test"
-    if not test.is_dir():
-        raise InputError(f"{folder}: {_wrong_layout('there is no folder test/ in it')}")
-    files = [
-        _labelled_file(folder, path, kind.name)
-        for kind in sorted(test.iterdir())
-        if kind.is_dir()
-        for path in image_files(kind)
-    ]
-    if not files:
-        raise InputError(f"{folder}: {_wrong_layout('test/<kind>/ holds no images')}")
-    return files
+    data = labelled_images(folder)
+    return [*data.tests, *(SkippedPart(name, why) for name, why in data.unusable)]
 
 
-def mvtec_parts(files: list[LabelledFile], frame: Frame) -> Iterator[LabelledPart | SkippedPart]:
+def labelled_parts(
+    files: Iterable[LabelledFile | SkippedPart], frame: Frame
+) -> Iterator[LabelledPart | SkippedPart]:
     """The test images and their masks, prepared like the line's frames."""
     for file in files:
+        if isinstance(file, SkippedPart):
+            yield file
+            continue
         try:
             image = read_image(file.path, frame.max_megapixels)
             prepared = prepare(image, frame, VIEW_PX).image
@@ -121,12 +110,6 @@ def _resized(mask: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
     return np.asarray(grown, np.float32)
 
 
-def _labelled_file(folder: Path, path: Path, kind: str) -> LabelledFile:
-    truth = folder / "ground_truth" / kind
-    places = (truth / f"{path.stem}_mask.png", truth / f"{path.stem}.png")
-    return LabelledFile(path, path.relative_to(folder).as_posix(), kind, places)
-
-
 def _mask_of(
     file: LabelledFile, size_px: tuple[int, ...], frame: Frame
 ) -> tuple[NDArray[np.bool_] | None, str]:
@@ -136,14 +119,27 @@ def _mask_of(
     found = next((place for place in file.masks if place.is_file()), None)
     if found is None:
         return None, f"no mask, looked for {file.masks[0].name}"
+    marked, fault = _read_mask(found, size_px, frame.max_megapixels)
+    if marked is None:
+        return None, f"mask {found.name} {fault}"
+    fitted = fit_mask(marked, frame)
+    if not fitted.any():
+        return None, f"mask {found.name} marks nothing inside the line's region of interest"
+    return fitted, ""
+
+
+def _read_mask(
+    path: Path, size_px: tuple[int, ...], max_megapixels: float
+) -> tuple[NDArray[np.bool_] | None, str]:
+    """A mask of the image's own size, (h, w) bool, or None and what is wrong with it."""
     try:
-        mask = read_image(found, frame.max_megapixels)
+        mask = read_image(path, max_megapixels)
     except FrameError as error:
-        return None, f"mask {found.name}: {error}"
+        return None, f"cannot be used: {error}"
     if mask.shape[:2] != size_px:
-        return None, f"mask {found.name} is {_size(mask.shape)} pixels, the image {_size(size_px)}"
-    fitted = fit_mask(_marked(mask), frame)
-    return (fitted, "") if fitted.any() else (None, f"mask {found.name} is empty")
+        return None, f"is {_size(mask.shape)} pixels, the image {_size(size_px)}"
+    marked = _marked(mask)
+    return (marked, "") if marked.any() else (None, "is empty")
 
 
 def _marked(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -154,10 +150,3 @@ def _marked(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]}"
-
-
-def _wrong_layout(fault: str) -> str:
-    return (
-        f"{fault}. Expected the MVTec layout: test/good/*.png for good parts, test/<kind>/*.png "
-        "for each kind of defect, and ground_truth/<kind>/<name>_mask.png for the masks"
-    )

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.images import constant_fault
+from calibration.layouts.detect import normal_images
 from pipeline.errors import FrameError, InputError
 from pipeline.messages import Reason
-from stages.image_files import IMAGE_SUFFIXES, image_files, read_image
+from stages.image_files import IMAGE_SUFFIXES, read_image
 
 MINIMUM_IMAGES = 24
 MINIMUM_SIDE_PX = 16
 MAX_MEGAPIXELS = 100.0
+LISTED = 5
 
 Prepare = Callable[[np.ndarray], np.ndarray]
 """Turns a decoded frame into (H, W, C) uint8 of the network's size; FrameError if unusable."""
@@ -52,45 +55,28 @@ def load_images(
     minimum: int = MINIMUM_IMAGES,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> ImageSet:
-    """Every usable image in `folder` and below it, sorted by path.
+    """Every usable image of a normal part that a folder offers, sorted by path.
 
-    A folder in the MVTec layout gives only its `train/good`, never its test images. Raises
-    InputError with counts when fewer than `minimum` images can be used.
+    Of a data set in a known layout only its training images, of any other folder all in it and
+    below it. Raises InputError where it holds other images than those of normal parts, where
+    fewer than `minimum` can be used (with counts), and where all of them are identical.
     """
-    root = normal_images_of(folder)
+    data = normal_images(folder)
     images: list[np.ndarray] = []
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    for path in sorted(image_files(root)):
-        name = path.relative_to(root).as_posix()
+    for path in data.normals:
+        name = path.relative_to(data.normal_root).as_posix()
         try:
-            images.append(prepare(_large_enough(read_image(path, max_megapixels))))
+            images.append(_usable(path, prepare, max_megapixels))
         except FrameError as error:
             skipped.append((name, str(error)))
             continue
         names.append(name)
     if len(images) < minimum:
-        raise InputError(_too_few(root, len(images), skipped, minimum))
+        raise InputError(_too_few(data.normal_root, len(images), skipped, minimum))
+    _check_variety(data.normal_root, images)
     return image_set(images, names, skipped)
-
-
-def normal_images_of(folder: Path) -> Path:
-    """The folder that holds the normal images: `train/good` of the MVTec layout, or itself.
-
-    Raises InputError for a folder with test images but without `train/good`: they may be
-    defective.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a folder with images of normal parts")
-    train_good = folder / "train" / "good"
-    if train_good.is_dir():
-        return train_good
-    if (folder / "test").is_dir() or folder.name == "test":
-        raise InputError(
-            f"{folder} holds test images, which may be defective: give the folder above "
-            "train/good, or one with images of normal parts only"
-        )
-    return folder
 
 
 def split(images: ImageSet, validation_share: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -102,14 +88,29 @@ def split(images: ImageSet, validation_share: float, seed: int) -> tuple[ImageSe
     return _subset(images, training), _subset(images, validation)
 
 
-def _large_enough(frame: np.ndarray) -> np.ndarray:
+def _usable(path: Path, prepare: Prepare, max_megapixels: float) -> np.ndarray:
+    """The image of a file, prepared. Raises FrameError where it cannot be used."""
+    frame = read_image(path, max_megapixels)
     height, width = frame.shape[:2]
     if min(height, width) < MINIMUM_SIDE_PX:
         raise FrameError(
             Reason.FRAME_SIZE,
             f"{width} x {height} pixels is too small; {MINIMUM_SIDE_PX} a side at least",
         )
-    return frame
+    image = prepare(frame)
+    why = constant_fault(image)
+    if why:
+        raise FrameError(Reason.FRAME_UNREADABLE, why)
+    return image
+
+
+def _check_variety(root: Path, images: list[np.ndarray]) -> None:
+    """Raises InputError for copies of one image: what varies between parts cannot be learnt."""
+    if len(images) > 1 and all(np.array_equal(image, images[0]) for image in images[1:]):
+        raise InputError(
+            f"{root}: all {len(images)} usable images are identical, so there is nothing to learn "
+            "of how good parts differ, nor others to validate on; give images of different parts"
+        )
 
 
 def _subset(images: ImageSet, index: np.ndarray) -> ImageSet:
@@ -121,7 +122,6 @@ def _too_few(root: Path, usable: int, skipped: list[tuple[str, str]], minimum: i
         f"{root}: {usable} usable images, {len(skipped)} skipped; training needs at least "
         f"{minimum} images of normal parts ({', '.join(sorted(IMAGE_SUFFIXES))})"
     )
-    if skipped:
-        name, why = skipped[0]
-        text += f". The first skipped: {name}: {why}"
-    return text
+    text += "".join(f"\n  skipped {name}: {why}" for name, why in skipped[:LISTED])
+    more = len(skipped) - LISTED
+    return text + (f"\n  and {more} more skipped" if more > 0 else "")

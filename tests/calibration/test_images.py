@@ -50,10 +50,15 @@ def test_unusable_images_are_listed_and_the_others_taken(tmp_path: Path) -> None
     write_images(tmp_path, 12)
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((64, 64), np.uint8))
+    assert cv2.imwrite(str(tmp_path / "constant.png"), np.full((64, 64), 90, np.uint8))
     images = from_folder(tmp_path)
     assert len(images.parts) == 12
     assert {part.image.shape for part in images.parts} == {(64, 64, 1)}
-    assert sorted(part.name for part in images.skipped) == ["broken.png", "dark.png"]
+    assert sorted(part.name for part in images.skipped) == [
+        "broken.png",
+        "constant.png",
+        "dark.png",
+    ]
     assert all(part.why for part in images.skipped)
 
 
@@ -69,7 +74,21 @@ def test_of_the_mvtec_layout_only_train_good_is_used(tmp_path: Path) -> None:
 
 def test_test_images_are_never_taken(tmp_path: Path) -> None:
     write_images(tmp_path / "test" / "good", 3)
-    with pytest.raises(InputError, match="without train/good"):
+    with pytest.raises(InputError, match="no images in train/good"):
+        normal_files(tmp_path)
+
+
+def test_of_other_layouts_only_the_training_images_are_used(tmp_path: Path) -> None:
+    write_images(tmp_path / "Class1" / "Train", 3)
+    write_images(tmp_path / "Class1" / "Test", 5, seed=1)
+    write_images(tmp_path / "Class1" / "Train" / "Label", 1, seed=2)
+    label = tmp_path / "Class1/Train/Label/part_0.png"
+    label.rename(label.with_name("part_1_label.png"))
+    assert [part.name for part in from_folder(tmp_path / "Class1").parts] == [
+        "part_0.png",
+        "part_2.png",
+    ]
+    with pytest.raises(InputError, match="Give one of them"):
         normal_files(tmp_path)
 
 
@@ -82,6 +101,8 @@ def test_an_empty_or_missing_folder_says_so(tmp_path: Path) -> None:
 
 def test_the_digest_is_that_of_a_training_on_the_same_images(tmp_path: Path) -> None:
     write_images(tmp_path, 25)
+    assert cv2.imwrite(str(tmp_path / "constant.png"), np.full((64, 64), 90, np.uint8))
+    assert cv2.imwrite(str(tmp_path / "tiny.png"), np.eye(8, dtype=np.uint8) * 99)
     trained = load_images(tmp_path, lambda image: prepare(image, FRAME, 64).image)
     assert from_folder(tmp_path).digest == trained.digest
 

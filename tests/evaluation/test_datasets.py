@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from calibration.images import SkippedPart
-from evaluation.datasets import LabelledPart, fit_mask, mvtec_files, mvtec_parts, simulated_parts
+from evaluation.datasets import (
+    LabelledPart,
+    fit_mask,
+    labelled_files,
+    labelled_parts,
+    simulated_parts,
+)
 from pipeline.config import Frame, Region, SimulatedCamera
 from pipeline.errors import InputError
 from stages.acquisition.simulation import DEFECT_KINDS
@@ -31,7 +37,7 @@ def mask(size_px: tuple[int, int] = (128, 192)) -> np.ndarray:
 
 
 def labelled(folder: Path) -> dict[str, LabelledPart | SkippedPart]:
-    return {found.name: found for found in mvtec_parts(mvtec_files(folder), FRAME)}
+    return {found.name: found for found in labelled_parts(labelled_files(folder), FRAME)}
 
 
 def test_the_mvtec_layout(tmp_path: Path) -> None:
@@ -59,21 +65,35 @@ def test_the_mvtec_layout(tmp_path: Path) -> None:
 
 
 def test_masks_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    for name in ("missing", "empty", "size", "broken"):
+    for name in ("missing", "empty", "size", "broken", "faint"):
         write(tmp_path / f"test/scratch/{name}.png", part())
     truth = tmp_path / "ground_truth/scratch"
     write(truth / "empty_mask.png", mask() * 0)
     write(truth / "size_mask.png", mask((64, 96)))
     (truth / "broken_mask.png").write_bytes(b"")
+    write(truth / "faint_mask.png", mask() // 255)
     faults = {}
     for name, found in labelled(tmp_path).items():
         assert isinstance(found, LabelledPart)
-        assert found.mask is None
+        assert found.image.shape == (64, 96, 1), "the image itself counts"
+        assert (found.mask is None) == bool(found.mask_fault)
         faults[Path(name).stem] = found.mask_fault
     assert faults["missing"] == "no mask, looked for missing_mask.png"
     assert faults["empty"] == "mask empty_mask.png is empty"
     assert faults["size"] == "mask size_mask.png is 96 x 64 pixels, the image 192 x 128"
-    assert faults["broken"].startswith("mask broken_mask.png: ")
+    assert faults["broken"].startswith("mask broken_mask.png cannot be used: ")
+    assert faults["faint"] == "", "any level but 0 marks a defect"
+
+
+def test_a_mask_outside_the_region_of_interest_is_not_called_empty(tmp_path: Path) -> None:
+    write(tmp_path / "test/scratch/0.png", part())
+    write(tmp_path / "ground_truth/scratch/0_mask.png", mask())
+    region = Region(x=0, y=64, width=192, height=64)
+    frame = FRAME.model_copy(update={"region": region})
+    (found,) = labelled_parts(labelled_files(tmp_path), frame)
+    assert isinstance(found, LabelledPart)
+    assert found.mask is None
+    assert "marks nothing inside the line's region of interest" in found.mask_fault
 
 
 def test_images_that_cannot_be_used_are_skipped_by_name(tmp_path: Path) -> None:
@@ -84,13 +104,72 @@ def test_images_that_cannot_be_used_are_skipped_by_name(tmp_path: Path) -> None:
     assert isinstance(found["test/good/broken.png"], SkippedPart)
 
 
+def test_what_a_data_set_lacks_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "test/good/0.png", part())
+    (tmp_path / "test/dent").mkdir()
+    found = labelled(tmp_path)
+    assert found["test/dent/"] == SkippedPart("test/dent/", "a type without images")
+    assert isinstance(found["test/good/0.png"], LabelledPart)
+
+
 def test_another_layout_is_told_what_was_looked_for(tmp_path: Path) -> None:
     write(tmp_path / "0.png", part())
-    with pytest.raises(InputError, match=r"no folder test/.*test/good/\*\.png.*ground_truth"):
-        mvtec_files(tmp_path)
+    with pytest.raises(
+        InputError, match=r"(?s)no data set.*1 image files.*test/good/\*\.png.*Label/"
+    ):
+        labelled_files(tmp_path)
     write(tmp_path / "test/0.png", part())
-    with pytest.raises(InputError, match="test/<kind>/ holds no images"):
-        mvtec_files(tmp_path)
+    with pytest.raises(InputError, match=r"(?s)no test images.*folders test/.*ground_truth"):
+        labelled_files(tmp_path)
+
+
+def test_the_visa_layout(tmp_path: Path) -> None:
+    """Masks number the types of defects from 1 on; one of them has no mask."""
+    data = tmp_path / "candle/Data"
+    for name in ("Normal/0000", "Anomaly/000", "Anomaly/001"):
+        write(data / f"Images/{name}.JPG", part())
+    write(data / "Masks/Anomaly/000.png", mask() // 255 * 3)
+    found = labelled(tmp_path / "candle")
+    masked, unmasked = (found[f"Data/Images/Anomaly/00{number}.JPG"] for number in range(2))
+    assert isinstance(masked, LabelledPart)
+    assert masked.mask is not None
+    assert masked.mask.sum() == 16 * 24
+    assert isinstance(unmasked, LabelledPart)
+    assert unmasked.mask_fault == "no mask, looked for 001.png"
+    assert isinstance(found["../split_csv/1cls.csv"], SkippedPart)
+
+
+def test_the_dagm_layout(tmp_path: Path) -> None:
+    write(tmp_path / "Train/0001.PNG", part())
+    for name in ("0001", "0002", "0003"):
+        write(tmp_path / f"Test/{name}.PNG", part())
+    write(tmp_path / "Test/Label/0002_label.PNG", mask())
+    (tmp_path / "Test/Label/Labels.txt").write_text(
+        "1\n1\t0\t0001.PNG\t0\t0\n2\t1\t0002.PNG\t0\t0002_label.PNG\n"
+        "3\t1\t0003.PNG\t0\t0003_label.PNG\n"
+    )
+    found = list(labelled(tmp_path).values())
+    parts = [part for part in found if isinstance(part, LabelledPart)]
+    assert [part.kind for part in parts] == ["good", "defect", "defect"]
+    assert [part.mask is not None and int(part.mask.sum()) for part in parts] == [0, 384, False]
+    assert parts[2].mask_fault == "no mask, looked for 0003_label.PNG"
+
+
+TILES = Path(__file__).resolve().parents[3] / "shared" / "data" / "magnetic_tile"
+
+
+@pytest.mark.skipif(not TILES.is_dir(), reason=f"the optional magnetic tiles are not in {TILES}")
+def test_the_magnetic_tiles_have_four_empty_masks() -> None:
+    files = labelled_files(TILES)
+    assert len(files) == 582
+    uneven = [file for file in files if not isinstance(file, SkippedPart) and file.kind == "uneven"]
+    faults = {
+        found.name: found.mask_fault
+        for found in labelled_parts(uneven, FRAME)
+        if isinstance(found, LabelledPart) and found.mask is None
+    }
+    names = ("exp3_num_45042", "exp4_num_45057", "exp4_num_124690", "exp4_num_352527")
+    assert faults == {f"test/uneven/{name}.jpg": f"mask {name}_mask.png is empty" for name in names}
 
 
 def test_a_colour_mask_with_alpha_marks_where_it_has_colour(tmp_path: Path) -> None:

@@ -13,13 +13,24 @@ from training.images import ImageSet, image_set, load_images, split
 
 
 def write_parts(folder: Path, count: int, level: int = 100) -> None:
+    """Parts with a dark stripe: their upper left corner tells them apart."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        assert cv2.imwrite(str(folder / f"{i:03d}.png"), np.full((40, 50), level + i, np.uint8))
+        image = np.full((40, 50), level + i, np.uint8)
+        image[30:] = 20
+        assert cv2.imwrite(str(folder / f"{i:03d}.png"), image)
+
+
+def write_constant(path: Path, size_px: tuple[int, ...] = (40, 50)) -> None:
+    assert cv2.imwrite(str(path), np.full(size_px, 90, np.uint8))
 
 
 def resized(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, (32, 32)).reshape(32, 32, 1)
+
+
+def resized_first_channel(frame: np.ndarray) -> np.ndarray:
+    return resized(frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., 0]))
 
 
 def test_a_folder_and_its_subfolders_are_read_in_order(tmp_path: Path) -> None:
@@ -50,18 +61,101 @@ def test_test_images_are_refused(tmp_path: Path, folder: str) -> None:
         load_images(tmp_path / folder, resized, minimum=3)
 
 
+def test_the_dagm_layout_gives_the_training_images_without_a_label(tmp_path: Path) -> None:
+    write_parts(tmp_path / "Class1" / "Train", 5)
+    write_parts(tmp_path / "Class1" / "Test", 5)
+    (tmp_path / "Class1/Train/Label").mkdir()
+    (tmp_path / "Class1/Train/Label/Labels.txt").write_text("1\n2\t1\t001.png\t0\t001_label.png\n")
+
+    images = load_images(tmp_path / "Class1", resized, minimum=3)
+
+    assert images.names == ("000.png", "002.png", "003.png", "004.png")
+
+
+def test_the_visa_layout_gives_the_training_images_of_the_split(tmp_path: Path) -> None:
+    write_parts(tmp_path / "candle/Data/Images/Normal", 6)
+    write_parts(tmp_path / "candle/Data/Images/Anomaly", 2)
+    rows = [f"candle,train,normal,candle/Data/Images/Normal/00{i}.png," for i in range(1, 5)]
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv/1cls.csv").write_text(
+        "\n".join(["object,split,label,image,mask", *rows])
+    )
+
+    images = load_images(tmp_path / "candle", resized, minimum=3)
+
+    assert images.names == tuple(f"Data/Images/Normal/00{i}.png" for i in range(1, 5))
+
+
+def test_a_root_of_several_objects_is_refused(tmp_path: Path) -> None:
+    for name in ("bottle", "cable"):
+        write_parts(tmp_path / name / "train" / "good", 3)
+
+    with pytest.raises(InputError, match=r"Give one of them.*: bottle, cable$"):
+        load_images(tmp_path, resized, minimum=3)
+
+
 def test_unusable_files_are_listed_with_the_reason(tmp_path: Path) -> None:
     write_parts(tmp_path, 3)
+    whole = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))[1]
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    (tmp_path / "half.jpg").write_bytes(whole.tobytes()[: len(whole) // 2])
+    (tmp_path / "half.png").write_bytes((tmp_path / "000.png").read_bytes()[:-20])
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("no image")
     cv2.imwrite(str(tmp_path / "pixel.png"), np.zeros((1, 1), np.uint8))
+    write_constant(tmp_path / "constant.png")
+    write_constant(tmp_path / "constant_colour.png", (40, 50, 3))
 
-    skipped = dict(load_images(tmp_path, resized, minimum=3).skipped)
+    skipped = dict(load_images(tmp_path, resized_first_channel, minimum=3).skipped)
 
-    assert set(skipped) == {"broken.jpg", "empty.png", "pixel.png"}
+    constant = {name for name, why in skipped.items() if "all pixels are equal" in why}
+    assert constant == {"constant.png", "constant_colour.png"}
+    assert set(skipped) - constant == {
+        "broken.jpg",
+        "half.jpg",
+        "half.png",
+        "empty.png",
+        "pixel.png",
+    }
     assert "too small" in skipped["pixel.png"]
+    assert "truncated" in skipped["half.jpg"]
+    assert "truncated" in skipped["half.png"]
     assert "empty" in skipped["empty.png"]
+
+
+def test_constant_colour_is_no_part_whatever_the_colour(tmp_path: Path) -> None:
+    write_parts(tmp_path, 3)
+    green = np.zeros((40, 50, 3), np.uint8)
+    green[..., 1] = 180
+    assert cv2.imwrite(str(tmp_path / "green.png"), green)
+
+    def prepare(frame: np.ndarray) -> np.ndarray:
+        colour = frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        return cv2.resize(colour, (32, 32))
+
+    images = load_images(tmp_path, prepare, minimum=3)
+
+    assert [name for name, _ in images.skipped] == ["green.png"]
+
+
+def test_copies_of_one_image_are_refused(tmp_path: Path) -> None:
+    write_parts(tmp_path, 1)
+    for i in range(1, 4):
+        (tmp_path / f"{i:03d}.png").write_bytes((tmp_path / "000.png").read_bytes())
+
+    with pytest.raises(InputError, match="all 4 usable images are identical"):
+        load_images(tmp_path, resized, minimum=3)
+
+    write_parts(tmp_path / "another", 1, level=150)
+    assert len(load_images(tmp_path, resized, minimum=3).images) == 5
+
+
+def test_nothing_but_constant_images_is_too_few(tmp_path: Path) -> None:
+    for i in range(30):
+        write_constant(tmp_path / f"{i}.png")
+
+    with pytest.raises(InputError, match=r"(?s)0 usable images, 30 skipped.*all pixels are equal"):
+        load_images(tmp_path, resized)
 
 
 def test_a_frame_that_preparation_refuses_is_skipped(tmp_path: Path) -> None:
@@ -81,7 +175,9 @@ def test_too_few_images_are_an_error_with_counts(tmp_path: Path) -> None:
     write_parts(tmp_path, 5)
     (tmp_path / "broken.png").write_bytes(b"nothing")
 
-    with pytest.raises(InputError, match=r"5 usable images, 1 skipped.*at least 24.*broken\.png"):
+    with pytest.raises(
+        InputError, match=r"(?s)5 usable images, 1 skipped.*at least 24.*broken\.png"
+    ):
         load_images(tmp_path, resized)
 
 
