@@ -40,7 +40,8 @@ def _main(options: argparse.Namespace) -> int:
     if not isinstance(config.camera, SimulatedCamera):
         raise ConfigError("the benchmark needs a line with a simulated camera")
     set_threads(options.threads)
-    inspector = Inspector(load_line_bundle(config), config.model.device)
+    paradigm = config.reconstruction.paradigm
+    inspector = Inspector(load_line_bundle(config), config.model.device, paradigm=paradigm)
     camera, size = config.camera, config.batch.size
     renderer = PartRenderer(camera.product, camera.size_px, camera.seed, camera.defect_share)
     frames = [renderer.render(n).image for n in range(1, size + 1)]

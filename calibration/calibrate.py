@@ -44,7 +44,7 @@ class ScoredNormals:
 
 def score_normals(config: LineConfig, bundle: Bundle, images: NormalImages) -> ScoredNormals:
     """The scores that the line itself would give these images."""
-    inspector = Inspector(bundle, config.model.device)
+    inspector = Inspector(bundle, config.model.device, paradigm=config.reconstruction.paradigm)
     with progress_bar("scoring", len(images.parts)) as advance:
         scores = score_parts(inspector, images.parts, config.batch.size, advance)
     execution = inspector.segmenter.execution
@@ -69,6 +69,7 @@ def calibrate(
     return CalibrationRecord(
         line=config.line,
         bundle_id=bundle.id,
+        paradigm=config.reconstruction.other_than(bundle.manifest.paradigm),
         threshold=fit.threshold,
         pixel_threshold=drawing_threshold(fit.threshold),
         wanted_false_reject_rate=false_reject_rate,

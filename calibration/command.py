@@ -45,8 +45,8 @@ the rate
 the images
   Only good parts, from the line's own camera and light, over the whole range of what passes for
   good: a defective part among them raises the threshold, and defects escape. Take other images
-  than those of the training: the model knows these, so their scores are too low. Of a folder in
-  the MVTec layout, only train/good is used.
+  than those of the training: the model knows these, so their scores are too low. Of a data set
+  (docs/datasets.md) only the good training images are used.
 
 examples
   calibrate_line --line 1 --images DIR --false-reject-rate 0.01

@@ -27,6 +27,7 @@ from pydantic import (
     ValidationError,
 )
 
+from pipeline.config import LineConfig
 from pipeline.errors import CalibrationError
 
 FORMAT_VERSION: Final = 1
@@ -49,6 +50,8 @@ class CalibrationRecord(BaseModel):
     format_version: Literal[1] = FORMAT_VERSION
     line: Annotated[int, Field(ge=1)]
     bundle_id: Annotated[str, StringConstraints(min_length=1)]
+    paradigm: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """Denoising paradigm that the scores are of, where it is not the bundle's own."""
     threshold: FiniteFloat
     pixel_threshold: Rate
     wanted_false_reject_rate: Rate
@@ -75,7 +78,14 @@ class CalibrationRecord(BaseModel):
     @property
     def id(self) -> str:
         """First 12 hex digits of the SHA-256 of the content."""
-        return content_id(self.model_dump(mode="json"))
+        return content_id(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """What the file says, and the id is of: `paradigm` stands there only where it is set."""
+        content = self.model_dump(mode="json")
+        if self.paradigm is None:
+            del content["paradigm"]
+        return content
 
     @property
     def file_name(self) -> str:
@@ -95,7 +105,7 @@ def save_and_activate(folder: Path, record: CalibrationRecord) -> Path:
     Raises CalibrationError where the folder cannot be written.
     """
     path = folder / record.file_name
-    content = {"id": record.id, **record.model_dump(mode="json")}
+    content = {"id": record.id, **record.content()}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,11 +118,28 @@ def save_and_activate(folder: Path, record: CalibrationRecord) -> Path:
     return path
 
 
-def load_active(folder: Path, bundle_id: str, command_hint: str) -> CalibrationRecord:
-    """The active calibration of a line, checked to be whole and to belong to this bundle.
+def load_line_calibration(
+    config: LineConfig, bundle_id: str, bundles_own: str
+) -> CalibrationRecord:
+    """The active calibration for this bundle and the line's paradigm, by `load_active`.
 
-    Raises CalibrationError that names `command_hint` where there is none, where it was changed
-    or damaged, and where it belongs to another bundle.
+    `bundles_own` is the paradigm that the bundle asks for. Raises CalibrationError.
+    """
+    paradigm = config.reconstruction.paradigm
+    changed = f"--set reconstruction.paradigm={paradigm} " if paradigm else ""
+    hint = f"calibrate_line --line {config.line} {changed}--images DIR --false-reject-rate 0.01"
+    other = config.reconstruction.other_than(bundles_own)
+    return load_active(config.calibration.folder, bundle_id, hint, other)
+
+
+def load_active(
+    folder: Path, bundle_id: str, command_hint: str, paradigm: str | None = None
+) -> CalibrationRecord:
+    """The active calibration of a line, checked to be whole and to belong to this model.
+
+    `paradigm` None is the bundle's own. Raises CalibrationError that names `command_hint` where
+    there is none, where it was changed or damaged, and where it belongs to another bundle or
+    paradigm.
     """
     mend = f"Calibrate the line: {command_hint}"
     path = folder / _active_name(folder, mend)
@@ -122,7 +149,18 @@ def load_active(folder: Path, bundle_id: str, command_hint: str) -> CalibrationR
             f"{path}: this calibration belongs to model bundle {record.bundle_id}, the line has "
             f"{bundle_id}; a threshold of another model means nothing. {mend}"
         )
+    if record.paradigm != paradigm:
+        raise CalibrationError(
+            f"{path}: this calibration was made with {_words(record.paradigm)}, the line runs "
+            f"{_words(paradigm)}; a threshold of other reconstructions means nothing. {mend}"
+        )
     return record
+
+
+def _words(paradigm: str | None) -> str:
+    if paradigm is None:
+        return "the model bundle's own denoising paradigm"
+    return f"the denoising paradigm {paradigm}"
 
 
 def load_record(path: Path, mend: str) -> CalibrationRecord:

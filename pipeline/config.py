@@ -177,6 +177,20 @@ class Model(Section):
     """Where the networks run: auto, cpu, or cuda:0 and so on."""
 
 
+ParadigmName = Literal["one_step", "norm_guided", "ddim", "iterative", "adaptive"]
+
+
+class Reconstruction(Section):
+    """How the part without its defects is found."""
+
+    paradigm: ParadigmName | None = None
+    """Way of denoising; null takes the model bundle's own. Calibrate again after a change."""
+
+    def other_than(self, bundles_own: str) -> str | None:
+        """The line's paradigm where it is not the bundle's own; None where it is."""
+        return None if self.paradigm == bundles_own else self.paradigm
+
+
 class Calibration(Section):
     """The threshold of the line."""
 
@@ -339,6 +353,7 @@ class LineConfig(Section):
     """Where the parts' frames come from."""
     frame: Frame
     model: Model
+    reconstruction: Reconstruction = Reconstruction()
     calibration: Calibration
     timing: Timing
     batch: Batch = Batch()

@@ -51,7 +51,7 @@ class BundleError(NotReadyError):
 
 
 class CalibrationError(NotReadyError):
-    """The calibration is missing, damaged or belongs to another bundle."""
+    """The calibration is missing, damaged or belongs to another bundle or paradigm."""
 
 
 class FrameError(LineError):

@@ -35,6 +35,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from pipeline.errors import BundleError
+from stages.bundle_identity import DEFAULT_PARADIGM
 from stages.model_profiles import ModelProfile, build_networks
 from stages.reconstruction.unet import UNet
 from stages.segmentation.network import SegmentationNetwork
@@ -62,7 +63,7 @@ class BundleManifest(BaseModel):
     channels: Literal[1, 3]
     image_size_px: tuple[PositiveInt, PositiveInt]  # height, width
     noise_seed: NonNegativeInt
-    paradigm: str = "norm_guided"
+    paradigm: str = DEFAULT_PARADIGM
     weights_dtype: Literal["float16", "float32"] = "float16"
     preprocessing: dict[str, Scalar | list[Scalar]] = {}
     training: dict[str, Scalar | list[Scalar]] = {}

@@ -1,4 +1,4 @@
-"""The id that a bundle's manifest states, for processes that do not load the networks.
+"""What a bundle's manifest states of itself, for processes that do not load the networks.
 
 Whether the bundle is whole is checked where it is loaded (`stages.bundle`).
 """
@@ -6,14 +6,25 @@ Whether the bundle is whole is checked where it is loaded (`stages.bundle`).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from pipeline.errors import BundleError
 
+DEFAULT_PARADIGM = "norm_guided"
+"""What a bundle asks for that does not say."""
 
-def stated_bundle_id(folder: Path, line: int) -> str:
-    """The id in `bundle.yaml`. Raises BundleError where there is none to read."""
+
+class StatedIdentity(NamedTuple):
+    """The id of a bundle, and the denoising paradigm that it asks for."""
+
+    id: str
+    paradigm: str
+
+
+def stated_identity(folder: Path, line: int) -> StatedIdentity:
+    """Id and paradigm in `bundle.yaml`. Raises BundleError where there is no id to read."""
     file = folder / "bundle.yaml"
     mend = f"Train one: train_line --line {line} --images DIR --minutes 60"
     try:
@@ -25,4 +36,4 @@ def stated_bundle_id(folder: Path, line: int) -> str:
     stated = manifest.get("id") if isinstance(manifest, dict) else None
     if not isinstance(stated, str):
         raise BundleError(f"{file} states no id. {mend}")
-    return stated
+    return StatedIdentity(stated, str(manifest.get("paradigm", DEFAULT_PARADIGM)))

@@ -29,10 +29,19 @@ class Inspection(NamedTuple):
 
 
 class Inspector:
-    """Reconstructs and segments batches of prepared images."""
+    """Reconstructs and segments batches of prepared images; `paradigm` None is the bundle's own.
 
-    def __init__(self, bundle: Bundle, device: str = "auto", precision: Precision = "auto") -> None:
-        self.reconstructor = Reconstructor(bundle, device, precision)
+    Raises BundleError and ConfigError as `Reconstructor`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        precision: Precision = "auto",
+        paradigm: str | None = None,
+    ) -> None:
+        self.reconstructor = Reconstructor(bundle, device, precision, paradigm)
         self.segmenter = Segmenter(bundle, device, precision)
 
     def inspect(self, images: NDArray[np.uint8]) -> Inspection:

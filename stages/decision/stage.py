@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import numpy as np
 
-from calibration.record import load_active
+from calibration.record import load_line_calibration
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
 from pipeline.errors import LineError
@@ -27,7 +27,7 @@ from pipeline.messages import (
 from pipeline.stage import Stage, StageContext
 from plc.check import check_broker
 from plc.client import PlcClient
-from stages.bundle_identity import stated_bundle_id
+from stages.bundle_identity import stated_identity
 from stages.decision.ledger import Ledger, Now, Outcome
 from stages.decision.ledger_journal import LedgerJournal, close_old_sessions, stored_lines
 from stages.decision.rule import DecisionRule
@@ -191,14 +191,13 @@ def _evidence(record: VerdictRecord, outcome: Outcome) -> Evidence:
 
 def load_rule(config: LineConfig) -> DecisionRule:
     """The active calibration of a line. Raises BundleError and CalibrationError."""
-    bundle_id = stated_bundle_id(config.model.bundle, config.line)
-    hint = f"calibrate_line --line {config.line} --images DIR --false-reject-rate 0.01"
-    calibration = load_active(config.calibration.folder, bundle_id, hint)
+    bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
+    calibration = load_line_calibration(config, bundle_id, bundles_own)
     return DecisionRule(calibration.threshold, bundle_id, calibration.id)
 
 
 def check_calibration(config: LineConfig) -> None:
-    """Whether there is a calibration for the line's bundle. Raises CalibrationError."""
+    """Whether there is one for the line's bundle and paradigm. Raises CalibrationError."""
     load_rule(config)
 
 

@@ -1,5 +1,7 @@
 """The diffusion equations, one function each, numbered as in the DiffusionAD paper.
 
+A DDIM step is not spelt out there: it has the numbers of Song et al. (2021), arXiv 2010.02502.
+
 Images and noise are (B, C, H, W) float; `alpha_bar_*` and `beta_t` are (B, 1, 1, 1) from
 `Schedule.alpha_bar(t)` and `Schedule.beta(t)`, or anything that broadcasts. Nothing here calls a
 network, draws noise or clamps.
@@ -36,3 +38,24 @@ def ancestral_sigma(beta_t: Tensor, alpha_bar_t: Tensor, alpha_bar_before: Tenso
     Zero at t = 0, where `alpha_bar_before` is 1.
     """
     return ((1 - alpha_bar_before) / (1 - alpha_bar_t) * beta_t).sqrt()
+
+
+def ddim_sigma(alpha_bar_t: Tensor, alpha_bar_to: Tensor, eta: float) -> Tensor:
+    """Deviation of a DDIM step from t to an earlier step (Song et al., 2021, (16)).
+
+    eta sqrt((1 - alpha_bar_to) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_to): 0 for
+    `eta` 0, and that of (3) for `eta` 1 and a step of one.
+    """
+    variance = (1 - alpha_bar_to) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_to)
+    return eta * variance.sqrt()
+
+
+def ddim_mean(
+    x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_to: Tensor, sigma: Tensor
+) -> Tensor:
+    """Mean of a DDIM step from t to an earlier step (Song et al., 2021, (12)).
+
+    sqrt(alpha_bar_to) x_0_hat + sqrt(1 - alpha_bar_to - sigma²) eps, with x_0_hat by (6).
+    """
+    x_0_hat = predict_x_0(x_t, eps, alpha_bar_t)
+    return alpha_bar_to.sqrt() * x_0_hat + (1 - alpha_bar_to - sigma.square()).sqrt() * eps

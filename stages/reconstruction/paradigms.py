@@ -2,15 +2,17 @@
 
     paradigm(model, schedule, x_0, noise, settings) -> reconstruction
 
-`model(x_t, t)` predicts noise; `x_0` (B, C, H, W) float in [-1, 1]; `noise` (2, C, H, W), one
-fixed standard normal field for t_small and one for t_big, the same for every image of the batch;
-the reconstruction is (B, C, H, W) float32 in [-1, 1].
+`model(x_t, t)` predicts noise; `x_0` (B, C, H, W) float in [-1, 1]; `noise[i]` (C, H, W) is a fixed
+standard normal field, the same for every image of the batch: 0 belongs to t_small, 1 to t_big and
+2 + t to the step from t, where noise is added at each step; `adaptive` takes one after the other.
+The reconstruction is (B, C, H, W) float32 in [-1, 1].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Protocol
 
 import torch
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -18,8 +20,16 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
-from stages.reconstruction.diffusion import eps_from_x_0, predict_x_0, q_sample
-from stages.reconstruction.guidance import norm_guided_blend
+from stages.reconstruction.diffusion import (
+    ancestral_mean,
+    ancestral_sigma,
+    ddim_mean,
+    ddim_sigma,
+    eps_from_x_0,
+    predict_x_0,
+    q_sample,
+)
+from stages.reconstruction.guidance import agreeing_blend, norm_guided_blend
 from stages.reconstruction.schedule import (
     BETA_START,
     DEFAULT_BETA_END,
@@ -40,7 +50,8 @@ class DiffusionSettings:
     """Schedule and time steps; `tau` splits [0, T) into small and big noise when training.
 
     `predicts` is what the U-Net's output means: the noise, as published, or the image, from which
-    the noise follows exactly (`noise_model`).
+    the noise follows exactly (`noise_model`). `ddim_*` and `adaptive_*` are of the paradigms of
+    these names.
     """
 
     schedule: ScheduleName = "linear"
@@ -51,6 +62,9 @@ class DiffusionSettings:
     tau: NonNegativeInt = 300
     w: NonNegativeFloat = 1.0
     predicts: Literal["noise", "image"] = "noise"
+    ddim_steps: PositiveInt = 30
+    ddim_eta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    adaptive_scales: Annotated[int, Field(ge=2)] = 4
 
     def __post_init__(self) -> None:
         if not self.t_small <= self.tau < self.t_big < self.steps:
@@ -64,8 +78,16 @@ class DiffusionSettings:
         return make_schedule(self.schedule, self.beta_end, self.steps)
 
 
+class Noise(Protocol):
+    """Standard normal fields by number, each (C, H, W); a tensor of the first few will do."""
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """The field of this number, always the same."""
+        ...
+
+
 Model = Callable[[Tensor, Tensor], Tensor]
-Paradigm = Callable[[Model, Schedule, Tensor, Tensor, DiffusionSettings], Tensor]
+Paradigm = Callable[[Model, Schedule, Tensor, Noise, DiffusionSettings], Tensor]
 
 
 def noise_model(network: Model, schedule: Schedule, settings: DiffusionSettings) -> Model:
@@ -98,7 +120,7 @@ def local_mean(x: Tensor) -> Tensor:
 
 
 def one_step(
-    model: Model, schedule: Schedule, x_0: Tensor, noise: Tensor, settings: DiffusionSettings
+    model: Model, schedule: Schedule, x_0: Tensor, noise: Noise, settings: DiffusionSettings
 ) -> Tensor:
     """The one-step estimate (6) from t_small."""
     t = _time_steps(settings.t_small, x_0)
@@ -108,7 +130,7 @@ def one_step(
 
 
 def norm_guided(
-    model: Model, schedule: Schedule, x_0: Tensor, noise: Tensor, settings: DiffusionSettings
+    model: Model, schedule: Schedule, x_0: Tensor, noise: Noise, settings: DiffusionSettings
 ) -> Tensor:
     """The norm-guided estimate (8); both noise scales go through the network in one batch of 2B."""
     t_s, t_b = _time_steps(settings.t_small, x_0), _time_steps(settings.t_big, x_0)
@@ -132,7 +154,89 @@ def norm_guided_estimate(
     return norm_guided_blend(x_fine, x_coarse.clamp(-1, 1), alpha_bar_ts, w).clamp(-1, 1)
 
 
-PARADIGMS: dict[str, Paradigm] = {"one_step": one_step, "norm_guided": norm_guided}
+def ddim(
+    model: Model, schedule: Schedule, x_0: Tensor, noise: Noise, settings: DiffusionSettings
+) -> Tensor:
+    """DDIM (Song et al., 2021) from t_big in `ddim_steps` passes of the network."""
+    x_t = q_sample(x_0, noise[1], schedule.alpha_bar(_time_steps(settings.t_big, x_0)))
+    for t, t_to in pairwise((*_way_down(schedule, settings, settings.ddim_steps), -1)):
+        steps, steps_to = _time_steps(t, x_0), _time_steps(t_to, x_0)
+        alpha_bar_t, alpha_bar_to = schedule.alpha_bar(steps), schedule.alpha_bar(steps_to)
+        sigma = ddim_sigma(alpha_bar_t, alpha_bar_to, settings.ddim_eta)
+        x_t = ddim_mean(x_t, model(x_t, steps).float(), alpha_bar_t, alpha_bar_to, sigma)
+        if settings.ddim_eta > 0 and t_to >= 0:
+            x_t = x_t + sigma * noise[NOISE_SCALES + t]
+    return x_t.clamp(-1, 1)
+
+
+def iterative(
+    model: Model, schedule: Schedule, x_0: Tensor, noise: Noise, settings: DiffusionSettings
+) -> Tensor:
+    """Ancestral sampling (3) from t_big, step by step; the last step, without noise, is (6)."""
+    x_t = q_sample(x_0, noise[1], schedule.alpha_bar(_time_steps(settings.t_big, x_0)))
+    *way, last = _way_down(schedule, settings, settings.t_big + 1)
+    for t in way:
+        steps = _time_steps(t, x_0)
+        beta_t, alpha_bar_t = schedule.beta(steps), schedule.alpha_bar(steps)
+        sigma_t = ancestral_sigma(beta_t, alpha_bar_t, schedule.alpha_bar(steps - 1))
+        x_t = ancestral_mean(x_t, model(x_t, steps).float(), beta_t, alpha_bar_t)
+        x_t = x_t + sigma_t * noise[NOISE_SCALES + t]
+    steps = _time_steps(last, x_0)
+    return predict_x_0(x_t, model(x_t, steps).float(), schedule.alpha_bar(steps)).clamp(-1, 1)
+
+
+def adaptive(
+    model: Model, schedule: Schedule, x_0: Tensor, noise: Noise, settings: DiffusionSettings
+) -> Tensor:
+    """Noise scales that adapt to the image, which the paper leaves to the future; not published.
+
+    One-step estimates from `adaptive_scales` time steps, evenly spaced up to t_big, in one batch.
+    From the coarsest on, each pixel goes over to the next finer estimate as far as the two agree
+    (`agreeing_blend`).
+    """
+    count, least = settings.adaptive_scales, _least_step(schedule, settings)
+    scales = [max(settings.t_big * scale // count, least) for scale in range(1, count + 1)]
+    t = torch.cat([_time_steps(scale, x_0) for scale in scales])
+    alpha_bar_t = schedule.alpha_bar(t)
+    eps = torch.stack([noise[index] for index in range(count)]).repeat_interleave(len(x_0), dim=0)
+    x_t = q_sample(x_0.repeat(count, 1, 1, 1), eps, alpha_bar_t)
+    estimates = predict_x_0(x_t, model(x_t, t).float(), alpha_bar_t).clamp(-1, 1).chunk(count)
+    x_0_hat = estimates[-1]
+    for finer in reversed(estimates[:-1]):
+        x_0_hat = agreeing_blend(finer, x_0_hat)
+    return x_0_hat
+
+
+PARADIGMS: dict[str, Paradigm] = {
+    "one_step": one_step,
+    "norm_guided": norm_guided,
+    "ddim": ddim,
+    "iterative": iterative,
+    "adaptive": adaptive,
+}
+
+
+def scales_at_once(name: str, settings: DiffusionSettings) -> int:
+    """How many times one batch of the network holds each image, for a paradigm of PARADIGMS."""
+    return {"norm_guided": NOISE_SCALES, "adaptive": settings.adaptive_scales}.get(name, 1)
+
+
+def _way_down(schedule: Schedule, settings: DiffusionSettings, passes: int) -> list[int]:
+    """At most `passes` time steps from t_big, evenly spaced, each smaller than the one before."""
+    span = settings.t_big - _least_step(schedule, settings) + 1
+    count = min(passes, span)
+    return [settings.t_big - index * span // count for index in range(count)]
+
+
+def _least_step(schedule: Schedule, settings: DiffusionSettings) -> int:
+    """The time step from which the last noise goes at once: 0, but for an image-predicting network.
+
+    What that one says of less noise than LARGEST_ALPHA_BAR leaves is bounded (`noise_model`), so
+    that going on step by step would leave some of the noise in the image.
+    """
+    if settings.predicts == "noise":
+        return 0
+    return min(int((schedule.alpha_bars > LARGEST_ALPHA_BAR).sum()), settings.t_big)
 
 
 def _time_steps(t: int, x_0: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.messages import Message, PreparedFrame, ReconstructedFrame
 from pipeline.stage import Stage, StageContext
+from stages.bundle import Bundle
 from stages.device import set_threads
 from stages.readiness import load_line_bundle
 from stages.reconstruction.engine import Reconstructor
@@ -27,10 +28,13 @@ class ReconstructionStage:
         set_threads(self._config.stages.reconstruction.threads)
         bundle = load_line_bundle(self._config)
         self._bundle_id = bundle.id
-        self._engine = Reconstructor(bundle, self._config.model.device)
+        self._engine = line_reconstructor(self._config, bundle)
         self._engine.warm_up((1, self._config.batch.size))
         execution = self._engine.execution
-        self._log.info("bundle %s on %s in %s", bundle.id, execution.device, execution.dtype)
+        self._log.info(
+            "bundle %s, %s, on %s in %s",
+            bundle.id, self._engine.paradigm, execution.device, execution.dtype,
+        )  # fmt: skip
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
         """One reconstructed frame for each prepared frame, computed as one batch."""
@@ -60,9 +64,15 @@ class ReconstructionStage:
         """Nothing is held."""
 
 
+def line_reconstructor(config: LineConfig, bundle: Bundle) -> Reconstructor:
+    """The engine on the line's device, with the line's paradigm."""
+    paradigm = config.reconstruction.paradigm
+    return Reconstructor(bundle, config.model.device, paradigm=paradigm)
+
+
 def check_bundle(config: LineConfig) -> None:
     """Whether the bundle is whole and fits the line. Raises BundleError or ConfigError."""
-    Reconstructor(load_line_bundle(config), config.model.device)
+    line_reconstructor(config, load_line_bundle(config))
 
 
 CHECKS = (("model bundle", check_bundle),)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from calibration.record import load_active
+from calibration.record import load_line_calibration
 from pipeline.control import LineOrder, StageReport
 from pipeline.messages import InspectionResult, Message, ReconstructedFrame
 from pipeline.stage import Stage, StageContext
@@ -29,8 +29,7 @@ class SegmentationStage:
         set_threads(config.stages.segmentation.threads)
         bundle = load_line_bundle(config)
         self._bundle_id = bundle.id
-        hint = f"calibrate_line --line {config.line} --images DIR --false-reject-rate 0.01"
-        calibration = load_active(config.calibration.folder, bundle.id, hint)
+        calibration = load_line_calibration(config, bundle.id, bundle.manifest.paradigm)
         self._pixel_threshold = calibration.pixel_threshold
         self._engine = Segmenter(bundle, config.model.device)
         self._engine.warm_up((1, config.batch.size))

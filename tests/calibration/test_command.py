@@ -108,3 +108,20 @@ def test_the_command_as_a_process(tiny_line: Path, tmp_path: Path) -> None:
     )
     assert "is calibrated on 20 images" in done.stdout
     assert "scoring: 20 images" in done.stderr
+
+
+def test_the_lines_paradigm_is_calibrated(tiny_line: Path, tmp_path: Path) -> None:
+    thresholds = set()
+    for paradigm in ("norm_guided", "one_step"):
+        folder = tmp_path / paradigm
+        code = run(
+            "--config", tiny_line, "--parts", "20", "--false-reject-rate", "0.05",
+            "--set", f"reconstruction.paradigm={paradigm}",
+            "--set", f"calibration.folder={folder}",
+        )  # fmt: skip
+        assert code == 0
+        config = load_line(tiny_line, [("reconstruction.paradigm", paradigm)])
+        bundle = load_bundle(config.model.bundle)
+        other = config.reconstruction.other_than(bundle.manifest.paradigm)
+        thresholds.add(load_active(folder, bundle.id, "", other).threshold)
+    assert len(thresholds) == 2

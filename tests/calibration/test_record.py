@@ -6,17 +6,29 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from calibration.record import ACTIVE, CalibrationRecord, load_active, save_and_activate
+from calibration.record import (
+    ACTIVE,
+    CalibrationRecord,
+    load_active,
+    load_line_calibration,
+    load_record,
+    save_and_activate,
+)
+from pipeline.config import LineConfig
+from pipeline.config_file import CONFIGS, line_file, load_line
 from pipeline.errors import CalibrationError
 
 HINT = "calibrate_line --line 3 --images DIR --false-reject-rate 0.01"
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 
-def record(threshold: float = 0.031234567891234, created: datetime = NOON) -> CalibrationRecord:
+def record(
+    threshold: float = 0.031234567891234, created: datetime = NOON, paradigm: str | None = None
+) -> CalibrationRecord:
     return CalibrationRecord(
         line=3,
         bundle_id="abc123",
+        paradigm=paradigm,
         threshold=threshold,
         pixel_threshold=0.03,
         wanted_false_reject_rate=0.01,
@@ -143,3 +155,45 @@ def test_a_record_cannot_be_changed_and_takes_no_odd_values() -> None:
         record().threshold = 1.0  # type: ignore[misc]  # the point of the test
     with pytest.raises(ValidationError, match="finite"):
         record(threshold=float("nan"))
+
+
+def test_a_calibration_belongs_to_its_paradigm(tmp_path: Path) -> None:
+    save_and_activate(tmp_path, record(paradigm="ddim"))
+    assert load_active(tmp_path, "abc123", HINT, "ddim").paradigm == "ddim"
+    with pytest.raises(CalibrationError, match="made with the denoising paradigm ddim") as caught:
+        load_active(tmp_path, "abc123", HINT)
+    assert "the line runs the model bundle's own" in str(caught.value)
+    assert HINT in str(caught.value)
+    with pytest.raises(CalibrationError, match="the line runs the denoising paradigm one_step"):
+        load_active(tmp_path, "abc123", HINT, "one_step")
+
+
+def test_a_calibration_without_a_paradigm_is_of_the_bundles_own(tmp_path: Path) -> None:
+    """So were all that were made before lines could choose; their files still hold."""
+    path = save_and_activate(tmp_path, record())
+    assert "paradigm" not in path.read_text()
+    assert load_active(tmp_path, "abc123", HINT).paradigm is None
+    with pytest.raises(CalibrationError, match="made with the model bundle's own") as caught:
+        load_active(tmp_path, "abc123", HINT, "ddim")
+    assert caught.value.exit_code == 3
+
+
+def test_a_line_takes_the_calibration_of_its_own_paradigm(tmp_path: Path) -> None:
+    def line(paradigm: str | None) -> LineConfig:
+        changes = [("calibration.folder", str(tmp_path)), ("reconstruction.paradigm", paradigm)]
+        return load_line(line_file(3), changes)
+
+    save_and_activate(tmp_path, record(0.25))
+    for same in (None, "norm_guided"):
+        assert load_line_calibration(line(same), "abc123", "norm_guided").threshold == 0.25
+    with pytest.raises(CalibrationError) as caught:
+        load_line_calibration(line("ddim"), "abc123", "norm_guided")
+    assert "calibrate_line --line 3 --set reconstruction.paradigm=ddim --images" in str(
+        caught.value
+    )
+
+
+def test_the_shipped_calibration_is_as_it_was_written() -> None:
+    folder = CONFIGS / "line_3" / "calibration"
+    mend = "calibrate"
+    assert [load_record(path, mend).line for path in folder.glob("*.yaml")] == [3]

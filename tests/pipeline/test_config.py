@@ -22,6 +22,7 @@ from pipeline.config import (
     Timing,
     Tls,
 )
+from pipeline.errors import ConfigError
 
 MakeConfig = Callable[..., LineConfig]
 STREAM = {
@@ -151,3 +152,18 @@ def test_folders_of_the_line(
     assert config.run_dir.name == "line_3"
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert config.run_dir.is_absolute()
+
+
+def test_the_paradigm_is_the_bundles_own_unless_the_line_names_another(
+    make_config: MakeConfig,
+) -> None:
+    silent = make_config().reconstruction
+    named = make_config({"reconstruction.paradigm": "ddim"}).reconstruction
+    assert silent.paradigm is None
+    assert silent.other_than("norm_guided") is None
+    assert (named.other_than("norm_guided"), named.other_than("ddim")) == ("ddim", None)
+
+
+def test_an_unknown_paradigm_is_refused_with_those_that_there_are(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"reconstruction\.paradigm: .*'norm_guided'.*'adaptive'"):
+        make_config({"reconstruction.paradigm": "teleport"})

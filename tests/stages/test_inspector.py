@@ -67,3 +67,11 @@ def test_precisions_agree_but_for_rounding(bundle: Bundle) -> None:
     half = Inspector(bundle, "cpu", "bfloat16").inspect(IMAGES)
     assert np.abs(full.reconstructions - half.reconstructions).mean() < 0.02
     np.testing.assert_allclose(half.scores, full.scores, rtol=0, atol=0.05)
+
+
+def test_it_inspects_with_the_paradigm_that_is_asked_for(bundle: Bundle) -> None:
+    own = Inspector(bundle, "cpu").inspect(IMAGES)
+    named = Inspector(bundle, "cpu", paradigm="norm_guided").inspect(IMAGES)
+    other = Inspector(bundle, "cpu", paradigm="one_step").inspect(IMAGES)
+    np.testing.assert_array_equal(named.scores, own.scores)
+    assert not np.array_equal(other.reconstructions, own.reconstructions)

@@ -55,10 +55,11 @@ def bundle(config: LineConfig, make_bundle: Callable[..., Bundle]) -> Bundle:
     return made
 
 
-def calibration(bundle_id: str) -> CalibrationRecord:
+def calibration(bundle_id: str, paradigm: str | None = None) -> CalibrationRecord:
     return CalibrationRecord(
         line=3,
         bundle_id=bundle_id,
+        paradigm=paradigm,
         threshold=0.5,
         pixel_threshold=0.0,
         wanted_false_reject_rate=0.01,
@@ -190,6 +191,35 @@ def test_segmentation_needs_the_calibration_of_its_bundle(
     save_and_activate(config.calibration.folder, calibration("another"))
     with pytest.raises(CalibrationError, match="calibrate_line --line 3"):
         build_segmentation(context(config)).open()
+
+
+def with_paradigm(config: LineConfig, name: str) -> LineConfig:
+    section = config.reconstruction.model_copy(update={"paradigm": name})
+    return config.model_copy(update={"reconstruction": section})
+
+
+def test_the_line_chooses_the_paradigm(
+    reconstruction: ReconstructionStage, config: LineConfig, bundle: Bundle
+) -> None:
+    other = build_reconstruction(context(with_paradigm(config, "one_step")))
+    other.open()
+    frame = prepared(images(1)[0], 1)
+    (own,), (answer,) = reconstruction.take([frame]), other.take([frame])
+    assert isinstance(own, ReconstructedFrame)
+    assert isinstance(answer, ReconstructedFrame)
+    expected = Inspector(bundle, "cpu", paradigm="one_step").inspect(images(1)).reconstructions[0]
+    np.testing.assert_array_equal(answer.reconstruction, expected)
+    assert not np.array_equal(own.reconstruction, expected)
+
+
+def test_segmentation_needs_the_calibration_of_its_paradigm(
+    config: LineConfig, bundle: Bundle
+) -> None:
+    other = context(with_paradigm(config, "one_step"))
+    with pytest.raises(CalibrationError, match=r"--set reconstruction\.paradigm=one_step"):
+        build_segmentation(other).open()
+    save_and_activate(config.calibration.folder, calibration(bundle.id, "one_step"))
+    build_segmentation(other).open()
 
 
 def test_nothing_is_due_by_time(

@@ -330,6 +330,22 @@ def test_nothing_is_decided_without_bundle_or_calibration(
         Desk(make_config(), shop).stage()
 
 
+def test_nothing_is_decided_with_the_calibration_of_another_paradigm(
+    make_config: Callable[..., LineConfig], tmp_path: Path
+) -> None:
+    own = "id: bundle\nparadigm: one_step\n"
+    (tmp_path / "bundle" / "bundle.yaml").write_text(own, encoding="utf-8")
+    check_calibration(make_config(**{"reconstruction.paradigm": "one_step"}))
+    changed = make_config(**{"reconstruction.paradigm": "ddim"})
+    with pytest.raises(CalibrationError, match=r"--set reconstruction\.paradigm=ddim") as caught:
+        check_calibration(changed)
+    assert caught.value.exit_code == 3
+    save_and_activate(tmp_path / "calibration", calibration(paradigm="ddim"))
+    check_calibration(changed)
+    with pytest.raises(CalibrationError, match="the line runs the model bundle's own"):
+        check_calibration(make_config())
+
+
 def test_a_broker_that_is_away_is_found_before_the_start(
     make_config: Callable[..., LineConfig], dead_port: int
 ) -> None:

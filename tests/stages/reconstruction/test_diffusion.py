@@ -3,6 +3,8 @@ import torch
 from stages.reconstruction.diffusion import (
     ancestral_mean,
     ancestral_sigma,
+    ddim_mean,
+    ddim_sigma,
     predict_x_0,
     q_sample,
 )
@@ -52,3 +54,28 @@ def test_ancestral_sigma_is_zero_at_the_last_step_and_below_sqrt_beta() -> None:
     assert sigma[0].item() == 0
     assert bool((sigma[1:] > 0).all())
     assert bool((sigma <= beta.sqrt()).all())
+
+
+def test_a_ddim_step_without_noise_keeps_the_noise_that_was_predicted() -> None:
+    """Oracle: the step is q_sample at the earlier time, of the estimate and the same noise."""
+    x_0, eps = fields(2)
+    schedule, t_to = make_schedule(), torch.tensor([-1, 0, 150, 999])
+    alpha_bar_t = schedule.alpha_bar(torch.tensor([0, 200, 400, 999])).double()
+    alpha_bar_to = schedule.alpha_bar(t_to).double()
+    x_t = q_sample(x_0, eps, alpha_bar_t)
+    sigma = ddim_sigma(alpha_bar_t, alpha_bar_to, 0.0)
+    assert not sigma.any()
+    found = ddim_mean(x_t, eps, alpha_bar_t, alpha_bar_to, sigma)
+    torch.testing.assert_close(found, q_sample(x_0, eps, alpha_bar_to), rtol=0, atol=1e-11)
+
+
+def test_a_ddim_step_of_one_with_eta_1_is_the_ancestral_step() -> None:
+    x_t, eps = fields(2)
+    schedule, t = make_schedule(), torch.tensor([1, 200, 400, 999])
+    beta, before = schedule.beta(t).double(), schedule.alpha_bar(t - 1).double()
+    alpha_bar = before * (1 - beta)
+    sigma = ddim_sigma(alpha_bar, before, 1.0)
+    torch.testing.assert_close(sigma, ancestral_sigma(beta, alpha_bar, before))
+    torch.testing.assert_close(ddim_sigma(alpha_bar, before, 0.25), sigma / 4)
+    mean = ancestral_mean(x_t, eps, beta, alpha_bar)
+    torch.testing.assert_close(ddim_mean(x_t, eps, alpha_bar, before, sigma), mean)
