@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from calibration.images import SkippedPart
 from calibration.progress import progress_bar
-from calibration.record import load_active
-from evaluation.datasets import LabelledPart, mvtec_files, mvtec_parts, simulated_parts
-from evaluation.evaluate import (
-    ScoredParts,
-    VerdictCounts,
-    count_verdicts,
-    metrics_of,
-    metrics_per_type,
-    score_labelled,
+from evaluation.cases import KEPT_CASES
+from evaluation.compare import Candidate, Details, compare, load_candidates
+from evaluation.datasets import (
+    GOOD,
+    LabelledFile,
+    LabelledPart,
+    labelled_files,
+    labelled_parts,
+    simulated_parts,
 )
-from evaluation.report import Evaluation, as_json, show
+from evaluation.evaluate import LabelledParts, collect
+from evaluation.output import PAGE, check_file, check_report_folder, write_text
+from evaluation.report import as_json, show
+from evaluation.results import Evaluation
 from pipeline.command_line import (
     drawing_camera,
     line_parser,
@@ -32,9 +36,9 @@ from pipeline.command_line import (
     whole_number,
 )
 from pipeline.config import LineConfig
-from pipeline.errors import CalibrationError, ConfigError, InputError
-from stages.inspector import Inspector
-from stages.readiness import load_line_bundle
+from pipeline.errors import ConfigError
+from stages.acquisition.simulation import DEFECT_KINDS
+from stages.reconstruction.paradigms import PARADIGMS
 
 DESCRIPTION = """\
 Measure a line's model on labelled images: how well its score tells good parts from defective
@@ -43,8 +47,8 @@ for each kind of defect and overall, and what the line would decide at its prese
 
 EPILOG = """\
 the images
-  --dataset DIR   a folder in the MVTec layout: test/good/, test/<kind>/ and, for the pixel
-                  metrics, ground_truth/<kind>/<name>_mask.png
+  --dataset DIR   a data set with test images: the MVTec layout (test/good/, test/<kind>/ and, for
+                  the pixel metrics, ground_truth/<kind>/<name>_mask.png), that of VisA or DAGM
   --parts N       fresh parts of the line's simulated camera, every other one defective, all kinds
                   of defects in turn, drawn by a seed of their own
 
@@ -55,8 +59,16 @@ the numbers
   the networks see. A dash stands where a metric is not defined. An escape is a defective part
   that passes, overkill is a good part that is rejected.
 
+paradigms and bundles
+  --paradigm compares ways of denoising on the same parts (the ablation of the DiffusionAD paper).
+  `iterative` runs the network hundreds of times an image: minutes for a dozen images on a CPU.
+  Several bundles (other seeds, other settings) give mean and standard deviation. Escapes and
+  overkill are those of the line's own paradigm, at the threshold that was calibrated for it.
+
 examples
-  evaluate_line --line 1 --dataset DIR --json out.json
+  evaluate_line --line 1 --dataset DIR --json out.json --report report/
+  evaluate_line --line 1 --dataset DIR --paradigm one_step --paradigm norm_guided
+  evaluate_line --line 1 --dataset DIR --bundle seed_1/ --bundle seed_2/ --bundle seed_3/
   evaluate_line --line 3 --parts 500
 
 exit codes: 0 done; 2 configuration or images; 3 no model bundle, or not one for this line"""
@@ -65,102 +77,103 @@ SEED_OFFSET = 5000
 """Added to the camera's seed: the parts are those of no line, training or calibration."""
 
 
+ALL = "all"
+
+
 @dataclass(frozen=True)
 class EvaluationParts:
-    """Labelled parts to come, how many, and where from."""
+    """Labelled parts to come, how many, of which kinds, and where from."""
 
     parts: Iterator[LabelledPart | SkippedPart]
     count: int
+    kinds: frozenset[str]
     source: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `evaluate_line`; ends the process with the exit code."""
-    sys.exit(run_command(lambda: evaluate_line(_arguments(argv))))
+    given = sys.argv[1:] if argv is None else argv
+    sys.exit(run_command(lambda: evaluate_line(_arguments(given), shlex.join(given))))
 
 
-def evaluate_line(arguments: argparse.Namespace) -> int:
+def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
     """Evaluate and report. Raises the LineErrors that end the command."""
-    extra: list[tuple[str, Any]] = []
-    if arguments.bundle is not None:
-        extra = [("model.bundle", str(arguments.bundle.resolve()))]
-    config = load_arguments_line(arguments, extra)
-    _check_writable(arguments.json)
-    evaluation = evaluate(config, _evaluation_parts(arguments, config))
-    show(evaluation, Console())
+    configs = _configs(arguments)
+    wanted = _paradigms(arguments.paradigm)
     if arguments.json is not None:
-        arguments.json.write_text(as_json(evaluation), encoding="utf-8")
+        check_file("--json", arguments.json)
+    if arguments.report is not None:
+        check_report_folder("--report", arguments.report)
+    candidates = load_candidates(configs)
+    found, details = compare(
+        candidates,
+        wanted or _own_paradigms(candidates),
+        _collected(_evaluation_parts(arguments, configs[0])),
+        command=f"evaluate_line {given}",
+        now=datetime.now().astimezone(),
+        keep_cases=KEPT_CASES if arguments.report is not None else 0,
+    )
+    show(found, Console())
+    if arguments.json is not None:
+        write_text(arguments.json, as_json(found))
+    if arguments.report is not None:
+        _write_report(arguments.report, found, details)
     return 0
 
 
-def evaluate(config: LineConfig, test: EvaluationParts) -> Evaluation:
-    """The line's model on labelled parts. Raises BundleError, and InputError without parts."""
-    bundle = load_line_bundle(config)
-    inspector = Inspector(bundle, config.model.device)
-    with progress_bar("evaluating", test.count) as advance:
-        scored = score_labelled(inspector, test.parts, config.batch.size, advance)
-    if not scored.parts:
-        raise InputError(_nothing_usable(test, scored))
-    verdicts, missing = _verdicts(config, bundle.id, scored)
-    execution = inspector.segmenter.execution
-    return Evaluation(
-        line=config.line,
-        source=test.source,
-        bundle_id=bundle.id,
-        paradigm=bundle.manifest.paradigm,
-        device=str(execution.device),
-        dtype=str(execution.dtype).removeprefix("torch."),
-        batch_size=config.batch.size,
-        overall=metrics_of(scored.parts),
-        per_type=metrics_per_type(scored.parts),
-        images_per_second=scored.images_per_second,
-        skipped=scored.skipped,
-        mask_faults=scored.mask_faults,
-        verdicts=verdicts,
-        verdicts_missing=missing,
-    )
+def _write_report(folder: Path, found: Evaluation, details: Details) -> None:
+    from evaluation.report_folder import write_report  # noqa: PLC0415 - loads the plotting library
+
+    write_report(folder, found, details)
+    print(f"Report: {folder / PAGE}")
 
 
-def _verdicts(
-    config: LineConfig, bundle_id: str, scored: ScoredParts
-) -> tuple[VerdictCounts | None, str]:
-    """Verdicts at the active threshold; None, and why, where the line has none for this bundle."""
-    hint = f"calibrate_line --line {config.line} --images DIR --false-reject-rate 0.01"
-    try:
-        active = load_active(config.calibration.folder, bundle_id, hint)
-    except CalibrationError as error:
-        return None, str(error)
-    return count_verdicts(scored.parts, active.threshold, active.id), ""
+def _configs(arguments: argparse.Namespace) -> list[LineConfig]:
+    """The line's configuration, once for each bundle."""
+    if not arguments.bundle:
+        return [load_arguments_line(arguments)]
+    return [
+        load_arguments_line(arguments, [("model.bundle", str(folder.resolve()))])
+        for folder in arguments.bundle
+    ]
+
+
+def _paradigms(given: Sequence[str]) -> list[str]:
+    """The names that --paradigm gives, each once. Raises ConfigError for an unknown one."""
+    for name in given:
+        if name not in (ALL, *PARADIGMS):
+            names = ", ".join(PARADIGMS)
+            raise ConfigError(f"--paradigm {name}: no such paradigm; choose of {names}, or {ALL}")
+    return list(PARADIGMS) if ALL in given else list(dict.fromkeys(given))
+
+
+def _own_paradigms(candidates: Sequence[Candidate]) -> list[str]:
+    return list(dict.fromkeys(candidate.own_paradigm for candidate in candidates))
+
+
+def _collected(test: EvaluationParts) -> LabelledParts:
+    with progress_bar("reading", test.count) as advance:
+        return collect(test.parts, test.kinds, test.source, advance)
 
 
 def _evaluation_parts(arguments: argparse.Namespace, config: LineConfig) -> EvaluationParts:
     if arguments.dataset is not None:
-        files = mvtec_files(arguments.dataset)
-        source = f"folder {arguments.dataset.resolve()}"
-        return EvaluationParts(mvtec_parts(files, config.frame), len(files), source)
+        files = labelled_files(arguments.dataset)
+        kinds = frozenset(file.kind for file in files if isinstance(file, LabelledFile))
+        source = f"folder {arguments.dataset}"
+        return EvaluationParts(labelled_parts(files, config.frame), len(files), kinds, source)
     camera, count = drawing_camera(config, "--dataset DIR"), int(arguments.parts)
     seed = camera.seed + SEED_OFFSET if arguments.seed is None else int(arguments.seed)
     parts = simulated_parts(camera, config.frame, count, seed)
-    return EvaluationParts(parts, count, f"{count} simulated parts, {camera.product}, seed {seed}")
-
-
-def _check_writable(file: Path | None) -> None:
-    """Raises ConfigError before the work begins rather than after it."""
-    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise ConfigError(f"--json {file}: not a file in a folder that exists")
-
-
-def _nothing_usable(test: EvaluationParts, scored: ScoredParts) -> str:
-    text = f"{test.source}: none of {test.count} images can be used"
-    if scored.skipped:
-        text += f"; the first, {scored.skipped[0].name}: {scored.skipped[0].why}"
-    return text
+    kinds = frozenset({GOOD, *DEFECT_KINDS[: count // 2]})
+    source = f"{count} simulated parts, {camera.product}, seed {seed}"
+    return EvaluationParts(parts, count, kinds, source)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = line_parser("evaluate_line", DESCRIPTION, EPILOG)
     images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--dataset", type=Path, metavar="DIR", help="folder in the MVTec layout")
+    images.add_argument("--dataset", type=Path, metavar="DIR", help="data set with test images")
     images.add_argument(
         "--parts", type=whole_number(1), metavar="N", help="draw N parts of the simulated camera"
     )
@@ -170,8 +183,27 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="S",
         help=f"seed of the drawn parts (default: the camera's seed + {SEED_OFFSET})",
     )
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="another bundle than the line's")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="another bundle than the line's; repeated: mean and standard deviation over them",
+    )
+    parser.add_argument(
+        "--paradigm",
+        action="append",
+        default=[],
+        metavar="P",
+        help=f"{', '.join(PARADIGMS)} or {ALL}; may be repeated (default: the line's own)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write a page with tables, curves, histograms and pictures; replaces an older report",
+    )
     return parser.parse_args(argv)
 
 

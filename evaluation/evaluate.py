@@ -1,166 +1,196 @@
-"""How well a line's model tells good parts from defective ones, and shows where the defect is."""
+"""How well a model tells good parts from defective ones, and shows where the defect is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.images import Advance, SkippedPart
-from calibration.scoring import inspect_in_batches
+from calibration.scoring import InspectedBatch, inspect_in_batches
+from evaluation.cases import Extremes
 from evaluation.datasets import GOOD, LabelledPart
-from evaluation.metrics import (
-    auroc,
-    average_precision,
-    image_levels,
-    pixel_levels,
-    pro,
-)
+from evaluation.metrics import Levels, auroc, average_precision, image_levels, pixel_levels, pro
+from evaluation.results import Fault, Figures, Metrics, VerdictCounts
 from pipeline.errors import InputError
 from stages.inspector import Inspector
 
 
 @dataclass(frozen=True)
-class ScoredPart:
-    """A labelled part with its raw score and its anomaly map, (H, W) float16 in [0, 1]."""
+class LabelledParts:
+    """A data set as the networks see it, read once, and what of it could not be read.
 
-    name: str
-    kind: str
-    score: float
-    anomaly_map: NDArray[np.float16]
-    mask: NDArray[np.bool_] | None
-
-    @property
-    def defective(self) -> bool:
-        """Whether the part has a defect."""
-        return self.kind != GOOD
-
-
-@dataclass(frozen=True)
-class ScoredParts:
-    """All parts that could be scored, those that could not, and masks that cannot be used."""
-
-    parts: tuple[ScoredPart, ...]
-    skipped: tuple[SkippedPart, ...]
-    mask_faults: tuple[SkippedPart, ...]
-    images_per_second: float
-    """Of the networks alone, without reading and preparing the images."""
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Areas in [0, 1], None where not defined; `good` and `defective` count images.
-
-    Pixel metrics cover the `with_mask` images of known truth for each pixel, good ones included.
+    `kinds` are those that the data set names, whether or not it has a usable part of each.
     """
 
-    good: int
-    defective: int
-    with_mask: int
-    image_auroc: float | None
-    image_ap: float | None
-    pixel_auroc: float | None
-    pixel_ap: float | None
-    pro_30: float | None
-    pro_5: float | None
+    parts: tuple[LabelledPart, ...]
+    skipped: tuple[SkippedPart, ...]
+    kinds: tuple[str, ...]
+    source: str
+
+    @property
+    def defective(self) -> NDArray[np.bool_]:
+        """(N,) bool."""
+        return np.array([part.kind != GOOD for part in self.parts], bool)
+
+    @property
+    def mask_faults(self) -> tuple[SkippedPart, ...]:
+        """Parts whose mask cannot be used, and why."""
+        return tuple(SkippedPart(p.name, p.mask_fault) for p in self.parts if p.mask_fault)
 
 
 @dataclass(frozen=True)
-class VerdictCounts:
-    """Verdicts at a threshold: escapes are defective parts passed, overkill good ones rejected."""
+class Run:
+    """One bundle under one paradigm: raw `scores` (N,) float64 and the pixels of each kind.
 
-    threshold: float
-    calibration_id: str
-    defective: int
-    escapes: int
-    good: int
-    overkill: int
+    The speed is that of the networks alone, without reading and preparing the images.
+    """
+
+    scores: NDArray[np.float64]
+    pixels: dict[str, Levels]
+    images_per_second: float
 
 
-def score_labelled(
-    inspector: Inspector,
+def collect(
     parts: Iterable[LabelledPart | SkippedPart],
-    batch_size: int,
+    kinds: Collection[str],
+    source: str,
     advance: Advance,
-) -> ScoredParts:
-    """Labelled parts through the networks. Raises InputError where a score is not finite."""
-    inspector.warm_up([batch_size])
+) -> LabelledParts:
+    """All parts, the usable ones and the skipped ones apart. Raises InputError without any."""
+    usable: list[LabelledPart] = []
     skipped: list[SkippedPart] = []
-    faults: list[SkippedPart] = []
-    scored: list[ScoredPart] = []
+    for part in parts:
+        if isinstance(part, LabelledPart):
+            usable.append(part)
+        else:
+            skipped.append(part)
+        advance(1)
+    if not usable:
+        text = f"{source}: none of {len(skipped)} images can be used"
+        first = f"; the first, {skipped[0].name}: {skipped[0].why}" if skipped else ""
+        raise InputError(text + first)
+    return LabelledParts(tuple(usable), tuple(skipped), tuple(sorted(kinds)), source)
+
+
+def run(
+    inspector: Inspector,
+    labelled: LabelledParts,
+    batch_size: int,
+    extremes: Extremes,
+    advance: Advance,
+) -> Run:
+    """All parts through the networks; `extremes` sees each. Maps are counted, then forgotten.
+
+    Raises InputError where a score is not finite.
+    """
+    inspector.warm_up([batch_size])
+    scores: list[float] = []
+    pixels: dict[str, Levels] = {}
     seconds = 0.0
-    for batch in inspect_in_batches(inspector, _usable(parts, skipped, advance), batch_size):
+    for batch in inspect_in_batches(inspector, labelled.parts, batch_size):
         seconds += batch.seconds
-        scores, maps, _ = batch.inspection
-        for part, score, anomaly_map in zip(batch.parts, scores, maps, strict=True):
-            scored.append(_scored(part, float(score), anomaly_map))
-            if part.mask_fault:
-                faults.append(SkippedPart(part.name, part.mask_fault))
+        _check_finite(batch)
+        scores += batch.inspection.scores.tolist()
+        _count_pixels(batch, pixels)
+        for part, *pictures in zip(batch.parts, *batch.inspection, strict=True):
+            extremes.see(part, *pictures)
         advance(len(batch.parts))
-    rate = len(scored) / seconds if scored else 0.0
-    return ScoredParts(tuple(scored), tuple(skipped), tuple(faults), rate)
+    return Run(np.array(scores, np.float64), pixels, len(scores) / seconds)
 
 
-def metrics_of(parts: Sequence[ScoredPart]) -> Metrics:
-    """All metrics over these parts."""
-    defective = np.array([part.defective for part in parts], bool)
-    images = image_levels(np.array([part.score for part in parts], np.float64), defective)
-    shown = [(part.anomaly_map, part.mask) for part in parts if part.mask is not None]
-    pixels = pixel_levels([shown_map for shown_map, _ in shown], [mask for _, mask in shown])
-    return Metrics(
-        good=int(np.count_nonzero(~defective)),
+def figures_of(labelled: LabelledParts, done: Run) -> Figures:
+    """The metrics over all parts, and of each kind of defect against all good parts."""
+    kinds = sorted({part.kind for part in labelled.parts} - {GOOD})
+    return Figures(
+        overall=_metrics(labelled, done, {GOOD, *kinds}),
+        per_type={kind: _metrics(labelled, done, {GOOD, kind}) for kind in kinds},
+    )
+
+
+def image_levels_of(labelled: LabelledParts, done: Run, kinds: Collection[str]) -> Levels:
+    """The scores of the parts of these kinds."""
+    chosen = np.array([part.kind in kinds for part in labelled.parts], bool)
+    return image_levels(done.scores[chosen], labelled.defective[chosen])
+
+
+def pixel_levels_of(done: Run, kinds: Collection[str]) -> Levels:
+    """The pixels of the parts of these kinds that have a mask."""
+    levels = pixel_levels([], [])
+    for kind in kinds:
+        levels = levels + done.pixels.get(kind, pixel_levels([], []))
+    return levels
+
+
+def count_verdicts(
+    labelled: LabelledParts, done: Run, threshold: float, calibration_id: str
+) -> VerdictCounts:
+    """What the line would do with these parts: REJECT is score > threshold."""
+    rejected, defective = done.scores > threshold, labelled.defective
+    return VerdictCounts(
+        threshold=threshold,
+        calibration_id=calibration_id,
         defective=int(np.count_nonzero(defective)),
-        with_mask=len(shown),
+        escapes=int(np.count_nonzero(defective & ~rejected)),
+        good=int(np.count_nonzero(~defective)),
+        overkill=int(np.count_nonzero(~defective & rejected)),
+    )
+
+
+def faults_of(labelled: LabelledParts) -> tuple[Fault, ...]:
+    """What the data set lacks or spoils, each with what follows from it."""
+    faults = []
+    if labelled.skipped:
+        faults.append(Fault("images that could not be used", labelled.skipped))
+    if labelled.mask_faults:
+        text = "images without a usable mask, left out of the pixel metrics"
+        faults.append(Fault(text, labelled.mask_faults))
+    parts = Counter(part.kind for part in labelled.parts)
+    masks = Counter(part.kind for part in labelled.parts if part.mask is not None)
+    if not parts[GOOD]:
+        faults.append(Fault("no good part can be used: the image metrics are not defined"))
+    for kind in sorted({*labelled.kinds, *parts} - {GOOD}):
+        if not parts[kind]:
+            faults.append(Fault(f"no image of kind {kind} can be used: it is in no table"))
+        elif not masks[kind]:
+            faults.append(Fault(f"no mask of kind {kind} can be used: it has no pixel metrics"))
+    if set(parts) == {GOOD}:
+        faults.append(Fault("no defective part can be used: no metric is defined"))
+    return tuple(faults)
+
+
+def _metrics(labelled: LabelledParts, done: Run, kinds: Collection[str]) -> Metrics:
+    parts = [part for part in labelled.parts if part.kind in kinds]
+    images, pixels = image_levels_of(labelled, done, kinds), pixel_levels_of(done, kinds)
+    return Metrics(
+        good=sum(part.kind == GOOD for part in parts),
+        defective=sum(part.kind != GOOD for part in parts),
+        with_mask=sum(part.mask is not None for part in parts),
         image_auroc=auroc(images),
         image_ap=average_precision(images),
         pixel_auroc=auroc(pixels),
         pixel_ap=average_precision(pixels),
         pro_30=pro(pixels, 0.3),
         pro_5=pro(pixels, 0.05),
+        images_per_second=done.images_per_second,
     )
 
 
-def metrics_per_type(parts: Sequence[ScoredPart]) -> dict[str, Metrics]:
-    """The metrics of each kind of defect against all good parts, by the kind's name."""
-    kinds = sorted({part.kind for part in parts if part.defective})
-    return {
-        kind: metrics_of([part for part in parts if part.kind in (kind, GOOD)]) for kind in kinds
-    }
+def _count_pixels(batch: InspectedBatch[LabelledPart], pixels: dict[str, Levels]) -> None:
+    for part, anomaly_map in zip(batch.parts, batch.inspection.anomaly_maps, strict=True):
+        if part.mask is not None:
+            levels = pixel_levels([anomaly_map], [part.mask])
+            pixels[part.kind] = pixels[part.kind] + levels if part.kind in pixels else levels
 
 
-def count_verdicts(
-    parts: Sequence[ScoredPart], threshold: float, calibration_id: str
-) -> VerdictCounts:
-    """What the line would do with these parts: REJECT is score > threshold."""
-    defective = [part.score for part in parts if part.defective]
-    good = [part.score for part in parts if not part.defective]
-    return VerdictCounts(
-        threshold=threshold,
-        calibration_id=calibration_id,
-        defective=len(defective),
-        escapes=sum(score <= threshold for score in defective),
-        good=len(good),
-        overkill=sum(score > threshold for score in good),
-    )
-
-
-def _usable(
-    parts: Iterable[LabelledPart | SkippedPart], skipped: list[SkippedPart], advance: Advance
-) -> Iterator[LabelledPart]:
-    for part in parts:
-        if isinstance(part, LabelledPart):
-            yield part
-        else:
-            skipped.append(part)
-            advance(1)
-
-
-def _scored(part: LabelledPart, score: float, anomaly_map: NDArray[np.float16]) -> ScoredPart:
-    if not (np.isfinite(score) and np.isfinite(anomaly_map).all()):
-        raise InputError(
-            f"{part.name}: the networks gave a score that is not a finite number, so there is "
-            "nothing to compare: the model is unusable on these images; train it again"
-        )
-    return ScoredPart(part.name, part.kind, score, anomaly_map, part.mask)
+def _check_finite(batch: InspectedBatch[LabelledPart]) -> None:
+    scores, maps, _ = batch.inspection
+    for part, score, anomaly_map in zip(batch.parts, scores, maps, strict=True):
+        if not (np.isfinite(score) and np.isfinite(anomaly_map).all()):
+            raise InputError(
+                f"{part.name}: the networks gave a score that is not a finite number, so there is "
+                "nothing to compare: the model is unusable on these images; train it again"
+            )

@@ -1,16 +1,23 @@
-"""The result of an evaluation: as a table for people, and as JSON for programs."""
+"""The result of an evaluation: as tables on the terminal, and as JSON for programs."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from calibration.images import SkippedPart
-from evaluation.evaluate import Metrics, VerdictCounts
+from evaluation.results import (
+    BundleResult,
+    Evaluation,
+    Fault,
+    Metrics,
+    Summary,
+    cell,
+)
 
 LISTED = 10
 COLUMNS = {
@@ -21,94 +28,69 @@ COLUMNS = {
     "pro_30": "PRO\n30 %",
     "pro_5": "PRO\n5 %",
 }
+ABLATION = ("image_auroc", "pixel_auroc", "pro_30", "pixel_ap", "images_per_second")
+"""The columns of the paper's Tables VII and VIII."""
+TITLES = {**COLUMNS, "images_per_second": "images/s"}
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """All that an evaluation found; `verdicts` is None, and `verdicts_missing` says why."""
+def as_json(found: Evaluation) -> str:
+    """The evaluation as JSON text; a metric that is not defined is null.
 
-    line: int
-    source: str
-    bundle_id: str
-    paradigm: str
-    device: str
-    dtype: str
-    batch_size: int
-    overall: Metrics
-    per_type: dict[str, Metrics]
-    images_per_second: float
-    skipped: tuple[SkippedPart, ...]
-    mask_faults: tuple[SkippedPart, ...]
-    verdicts: VerdictCounts | None
-    verdicts_missing: str
-
-
-def as_json(evaluation: Evaluation) -> str:
-    """The evaluation as JSON text; a metric that is not defined is null."""
-    found = evaluation
+    `paradigms` and, for each, the entry of its name hold the same figures: means over the bundles.
+    """
+    paradigms = {name: _paradigm_content(found, name) for name in found.paradigms}
+    only = found.bundles[0] if len(found.bundles) == 1 else None
     content: dict[str, Any] = {
         "line": found.line,
         "source": found.source,
-        "bundle": found.bundle_id,
+        "created": found.created.isoformat(timespec="seconds"),
+        "command": found.command,
+        "bundle": only.id if only else None,
         "device": found.device,
+        "device_name": found.device_name,
         "dtype": found.dtype,
         "batch_size": found.batch_size,
-        found.paradigm: {
-            "overall": {**asdict(found.overall), "images_per_second": found.images_per_second},
-            "per_type": {kind: asdict(metrics) for kind, metrics in found.per_type.items()},
-        },
-        "verdicts": None if found.verdicts is None else asdict(found.verdicts),
+        **paradigms,
+        "paradigms": paradigms,
+        "bundles": [_bundle_content(bundle) for bundle in found.bundles],
+        "verdicts": asdict(only.verdicts) if only and only.verdicts else None,
         "skipped": [part._asdict() for part in found.skipped],
         "without_mask": [part._asdict() for part in found.mask_faults],
+        "faults": [fault.text for fault in found.faults],
     }
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def show(evaluation: Evaluation, console: Console) -> None:
-    """Print the table, the speed, the verdicts at the line's threshold, and what was left out."""
-    found = evaluation
-    _say(console, f"Line {found.line}, bundle {found.bundle_id}, on {found.source}")
-    console.print(_table(found))
-    _say(
-        console,
-        f"{found.images_per_second:.1f} images/s through the networks ({found.device}, "
-        f"{found.dtype}, batches of {found.batch_size})",
+def show(found: Evaluation, console: Console) -> None:
+    """Print the tables, the speed, the verdicts at the line's threshold, and what was left out."""
+    for bundle in found.bundles:
+        _say(console, f"Line {found.line}, bundle {bundle.id}, on {found.source}")
+    if len(found.paradigms) > 1:
+        console.print(_ablation_table(found))
+    for paradigm in found.paradigms:
+        console.print(_table(found, paradigm))
+    for paradigm in found.paradigms:
+        _say(console, speed_text(found, paradigm))
+    for bundle in found.bundles:
+        _say(console, verdicts_text(bundle))
+    for fault in found.faults:
+        _say(console, _listing(fault))
+
+
+def speed_text(found: Evaluation, paradigm: str) -> str:
+    """The speed of a paradigm and what it was measured on."""
+    rate = cell(found.overall(paradigm), "images_per_second")
+    return (
+        f"{rate} images/s through the networks with {paradigm} ({found.device}: "
+        f"{found.device_name}, {found.dtype}, batches of {found.batch_size})"
     )
-    _say(console, _verdicts_text(found))
-    for title, parts in (
-        ("images that could not be used", found.skipped),
-        ("images without a usable mask, left out of the pixel metrics", found.mask_faults),
-    ):
-        if parts:
-            _say(console, _listing(title, parts))
 
 
-def _say(console: Console, text: str) -> None:
-    """Plain text, since names may hold what looks like markup; the terminal breaks the lines."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _table(found: Evaluation) -> Table:
-    table = Table(title=f"{found.paradigm}: each kind of defect against all good parts")
-    table.add_column("kind")
-    for title in ("images", *COLUMNS.values()):
-        table.add_column(title, justify="right")
-    for kind, metrics in found.per_type.items():
-        table.add_row(kind, *_cells(metrics), end_section=kind == list(found.per_type)[-1])
-    table.add_row("overall", *_cells(found.overall))
-    return table
-
-
-def _cells(metrics: Metrics) -> list[str]:
-    values = (getattr(metrics, key) for key in COLUMNS)
-    counts = f"{metrics.good} + {metrics.defective}"
-    return [counts, *("-" if value is None else f"{value:.4f}" for value in values)]
-
-
-def _verdicts_text(found: Evaluation) -> str:
-    counts = found.verdicts
+def verdicts_text(bundle: BundleResult) -> str:
+    """What the line would have decided with this bundle, or why that is not known."""
+    counts = bundle.verdicts
     if counts is None:
-        return f"No verdicts: {found.verdicts_missing}"
+        return f"No verdicts of bundle {bundle.id}: {bundle.verdicts_missing}"
     return (
         f"At the line's threshold {counts.threshold:.6g} (calibration {counts.calibration_id}): "
         f"{counts.escapes} escapes of {counts.defective} defective parts, "
@@ -116,8 +98,78 @@ def _verdicts_text(found: Evaluation) -> str:
     )
 
 
-def _listing(title: str, parts: tuple[SkippedPart, ...]) -> str:
-    lines = [f"  {part.name}: {part.why}" for part in parts[:LISTED]]
-    if len(parts) > LISTED:
-        lines.append(f"  and {len(parts) - LISTED} more (all of them in --json)")
-    return "\n".join([f"{len(parts)} {title}:", *lines])
+def counts_text(metrics: Metrics) -> str:
+    """How many good and how many defective images."""
+    return f"{metrics.good} + {metrics.defective}"
+
+
+def _paradigm_content(found: Evaluation, paradigm: str) -> dict[str, Any]:
+    overall = found.overall(paradigm)
+    per_type = {kind: found.of_kind(paradigm, kind) for kind in found.kinds}
+    content: dict[str, Any] = {
+        "overall": asdict(overall.mean),
+        "per_type": {kind: asdict(summary.mean) for kind, summary in per_type.items()},
+    }
+    if overall.deviation is not None:
+        content["standard_deviation"] = {
+            "overall": overall.deviation,
+            "per_type": {kind: summary.deviation for kind, summary in per_type.items()},
+        }
+    return content
+
+
+def _bundle_content(bundle: BundleResult) -> dict[str, Any]:
+    return {
+        "id": bundle.id,
+        "folder": str(bundle.folder),
+        "profile": bundle.profile,
+        "paradigms": {name: asdict(of) for name, of in bundle.paradigms.items()},
+        "verdicts": None if bundle.verdicts is None else asdict(bundle.verdicts),
+    }
+
+
+def _say(console: Console, text: str) -> None:
+    """Plain text, since names may hold what looks like markup; the terminal breaks the lines."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _ablation_table(found: Evaluation) -> Table:
+    table = Table(title=f"paradigms{_over_bundles(found)}")
+    table.add_column("paradigm")
+    for key in ABLATION:
+        table.add_column(TITLES[key], justify="right")
+    for paradigm in found.paradigms:
+        overall = found.overall(paradigm)
+        table.add_row(paradigm, *(cell(overall, key) for key in ABLATION))
+    return table
+
+
+def _table(found: Evaluation, paradigm: str) -> Table:
+    title = f"{paradigm}: each kind of defect against all good parts{_over_bundles(found)}"
+    table = Table(title=title)
+    table.add_column("kind")
+    for column in ("images", *COLUMNS.values()):
+        table.add_column(column, justify="right")
+    for kind in found.kinds:
+        cells = _cells(found.of_kind(paradigm, kind))
+        table.add_row(escape(kind), *cells, end_section=kind == found.kinds[-1])
+    table.add_row("overall", *_cells(found.overall(paradigm)))
+    return table
+
+
+def _over_bundles(found: Evaluation) -> str:
+    count = len(found.bundles)
+    return f", mean ± standard deviation of {count} bundles" if count > 1 else ""
+
+
+def _cells(summary: Summary) -> list[str]:
+    return [counts_text(summary.mean), *(cell(summary, key) for key in COLUMNS)]
+
+
+def _listing(fault: Fault) -> str:
+    if not fault.parts:
+        return fault.text[:1].upper() + fault.text[1:]
+    lines = [f"  {part.name}: {part.why}" for part in fault.parts[:LISTED]]
+    if len(fault.parts) > LISTED:
+        lines.append(f"  and {len(fault.parts) - LISTED} more (all of them in --json)")
+    return "\n".join([f"{len(fault.parts)} {fault.text}:", *lines])

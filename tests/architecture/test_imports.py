@@ -67,6 +67,7 @@ ONLY_IMPORTER = {
     "paho": ("plc",),
     "amqtt": ("plc",),
     "sqlite3": ("reject_log",),
+    "matplotlib": ("evaluation",),
     "cloudpickle": (),
     "dill": (),
     "joblib": (),

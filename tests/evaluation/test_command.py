@@ -8,15 +8,38 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from calibration.command import main as calibrate
 from evaluation.command import main
+from stages.bundle import load_bundle, save_bundle
+from stages.model_profiles import build_networks
+from stages.reconstruction.paradigms import PARADIGMS
+
+FIGURES = (
+    "image_auroc",
+    "image_ap",
+    "pixel_auroc",
+    "pixel_ap",
+    "pro_30",
+    "pro_5",
+    "images_per_second",
+)
 
 
 def run(*arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as caught:
         main([str(argument) for argument in arguments])
     return int(caught.value.code or 0)
+
+
+def another_bundle(tiny_line: Path, folder: Path, **changes: object) -> Path:
+    """An untrained bundle like the line's, with other weights."""
+    manifest = load_bundle(tiny_line.parent / "bundle").manifest
+    torch.manual_seed(1)
+    networks = build_networks(manifest.profile, manifest.channels)
+    save_bundle(folder, manifest.model_copy(update=changes), *networks)
+    return folder
 
 
 def test_simulated_parts_before_and_after_calibration(
@@ -34,8 +57,80 @@ def test_simulated_parts_before_and_after_calibration(
     assert (content["verdicts"]["defective"], content["verdicts"]["good"]) == (12, 12)
     found = content["norm_guided"]
     assert len(found["per_type"]) == 6
-    assert all(0 <= found["overall"][key] <= 1 for key in ("image_auroc", "pixel_ap", "pro_30"))
+    assert all(0 <= found["overall"][key] <= 1 for key in FIGURES[:-1])
+    assert content["paradigms"] == {"norm_guided": found}
     assert "escapes of 12 defective parts" in capsys.readouterr().out
+
+
+def test_several_paradigms_are_scored_on_the_same_parts(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out.json"
+    names = ("one_step", "norm_guided", "one_step")
+    wanted = [text for name in names for text in ("--paradigm", name)]
+    assert run("--config", tiny_line, "--parts", "12", "--json", file, *wanted) == 0
+    content = json.loads(file.read_text())
+    assert list(content["paradigms"]) == ["one_step", "norm_guided"]
+    for found in content["paradigms"].values():
+        rows = [found["overall"], *found["per_type"].values()]
+        assert len(rows) == 7
+        assert all(row.keys() >= set(FIGURES) for row in rows)
+    one_step, guided = content["paradigms"].values()
+    assert one_step["overall"]["pixel_auroc"] != guided["overall"]["pixel_auroc"]
+    assert run("--config", tiny_line, "--parts", "12", "--json", file) == 0
+    alone = json.loads(file.read_text())["paradigms"]["norm_guided"]["overall"]
+    assert {key: alone[key] for key in FIGURES[:-1]} == {
+        key: guided["overall"][key] for key in FIGURES[:-1]
+    }
+    assert "paradigms" in capsys.readouterr().out
+
+
+def test_verdicts_are_those_of_the_lines_own_paradigm(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--config", str(tiny_line), "--set", f"calibration.folder={tmp_path}/calibration"]
+    with pytest.raises(SystemExit):
+        calibrate([*line, "--parts", "20", "--false-reject-rate", "0.05"])
+    capsys.readouterr()
+    assert run(*line, "--parts", "12", "--paradigm", "one_step") == 0
+    assert "the line's paradigm norm_guided was not evaluated" in capsys.readouterr().out
+    assert run(*line, "--parts", "12", "--paradigm", "one_step", "--paradigm", "norm_guided") == 0
+    assert "overkill" in capsys.readouterr().out
+    assert run(*line, "--set", "reconstruction.paradigm=one_step", "--parts", "12") == 0
+    out = capsys.readouterr().out
+    assert "one_step: each kind of defect" in out
+    assert "No verdicts" in out
+
+
+def test_several_bundles_give_mean_and_deviation(tiny_line: Path, tmp_path: Path) -> None:
+    file, other = tmp_path / "out.json", another_bundle(tiny_line, tmp_path / "other")
+    bundles = ["--bundle", tiny_line.parent / "bundle", "--bundle", other]
+    assert run("--config", tiny_line, "--parts", "12", "--json", file, *bundles) == 0
+    content = json.loads(file.read_text())
+    assert len({bundle["id"] for bundle in content["bundles"]}) == 2
+    own = [
+        bundle["paradigms"]["norm_guided"]["overall"]["image_auroc"]
+        for bundle in content["bundles"]
+    ]
+    found = content["paradigms"]["norm_guided"]
+    assert own[0] != own[1]
+    assert found["overall"]["image_auroc"] == pytest.approx(np.mean(own))
+    deviation = found["standard_deviation"]["overall"]["image_auroc"]
+    assert deviation == pytest.approx(np.std(own, ddof=1))
+
+
+def test_a_report_of_two_paradigms(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "report"
+    wanted = ["--paradigm", "one_step", "--paradigm", "norm_guided", "--report", folder]
+    assert run("--config", tiny_line, "--parts", "12", *wanted) == 0
+    assert f"Report: {folder}/report.html" in capsys.readouterr().out
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Kinds of defects, norm_guided" in text
+    assert "--paradigm one_step --paradigm norm_guided --report" in text
+    assert len(list(folder.glob("case_*_hardest_*.png"))) == 6 + 3, "1 part a kind, 3 of 6 good"
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def write_part(path: Path, seed: int) -> None:
@@ -51,34 +146,88 @@ def test_a_folder_in_the_mvtec_layout(
         write_part(tmp_path / f"test/good/{index}.png", index)
         write_part(tmp_path / f"test/scratch/{index}.png", 10 + index)
     (tmp_path / "test/scratch/broken.png").write_bytes(b"")
-    assert run("--config", tiny_line, "--dataset", tmp_path) == 0
+    (tmp_path / "test/dent").mkdir()
+    (tmp_path / "test/dent/broken.png").write_bytes(b"")
+    report = tmp_path / "report"
+    assert run("--config", tiny_line, "--dataset", tmp_path, "--report", report) == 0
     out = capsys.readouterr().out
     assert "4 + 4" in out
-    assert "1 images that could not be used:" in out
+    assert "2 images that could not be used:" in out
     assert "test/scratch/broken.png: " in out
     assert "test/scratch/0.png: no mask, looked for 0_mask.png" in out
+    assert "No image of kind dent can be used" in out
+    assert "No mask of kind scratch can be used" in out
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert "No mask of kind scratch can be used" in page
+    assert not (report / "pixels.png").exists()
 
 
 def test_mistakes_end_with_their_exit_code(
     tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--config", tiny_line, "--dataset", tmp_path) == 2
-    assert "Expected the MVTec layout" in capsys.readouterr().err
+    assert "MVTec" in capsys.readouterr().err
     assert run("--config", tiny_line, "--parts", "2", "--bundle", tmp_path / "missing") == 3
     assert "train_line" in capsys.readouterr().err
-    assert run("--config", tiny_line, "--parts", "2", "--json", tmp_path) == 2
-    assert "not a file in a folder that exists" in capsys.readouterr().err
     (tmp_path / "test/good").mkdir(parents=True)
     (tmp_path / "test/good/0.png").write_bytes(b"no image")
     assert run("--config", tiny_line, "--dataset", tmp_path) == 2
     assert "none of 1 images can be used; the first, test/good/0.png" in capsys.readouterr().err
 
 
+def test_places_that_cannot_be_written_are_refused_before_the_work(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("")
+    for option, place, text in (
+        ("--json", tmp_path, "this is a folder"),
+        ("--json", tmp_path / "missing/out.json", "there is no folder"),
+        ("--report", tmp_path, "holds 'mine.txt'"),
+        ("--report", tmp_path / "missing/report", "there is no folder"),
+    ):
+        assert run("--config", tiny_line, "--parts", "2", option, place) == 2
+        found = capsys.readouterr()
+        assert text in found.err
+        assert "reading" not in found.err
+        assert found.out == ""
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_unknown_paradigms_are_told_the_names(
+    tiny_line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--config", tiny_line, "--parts", "2", "--paradigm", "two_step") == 2
+    error = capsys.readouterr().err
+    assert "--paradigm two_step" in error
+    assert all(name in error for name in (*PARADIGMS, "all"))
+
+
+def test_a_bundle_that_does_not_fit_is_named(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tiny_line.parent / "bundle"
+    other = another_bundle(tiny_line, tmp_path / "other", image_size_px=(32, 32))
+    assert run("--config", tiny_line, "--parts", "2", "--bundle", own, "--bundle", other) == 3
+    error = capsys.readouterr().err
+    assert str(other) in error
+    assert str(own) not in error
+    assert run("--config", tiny_line, "--parts", "2", "--bundle", own, "--bundle", own) == 2
+    assert "give each bundle once" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_all_paradigms(tiny_line: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    assert run("--config", tiny_line, "--parts", "4", "--paradigm", "all", "--json", file) == 0
+    assert list(json.loads(file.read_text())["paradigms"]) == list(PARADIGMS)
+
+
 @pytest.mark.slow
 def test_the_command_as_a_process(tiny_line: Path) -> None:
     command = [sys.executable, "-m", "evaluation.command", "--config", str(tiny_line)]
     done = subprocess.run(
-        [*command, "--parts", "12"], capture_output=True, text=True, timeout=60, check=True
+        [*command, "--parts", "12"], capture_output=True, text=True, timeout=240, check=True
     )
     assert "norm_guided" in done.stdout
-    assert "evaluating: 12 images" in done.stderr
+    assert "reading: 12 images" in done.stderr
+    assert "norm_guided: 12 images" in done.stderr

@@ -5,71 +5,88 @@ from io import StringIO
 
 from rich.console import Console
 
-from calibration.images import SkippedPart
-from evaluation.evaluate import Metrics, VerdictCounts
-from evaluation.report import Evaluation, as_json, show
+from evaluation.report import as_json, show
+from evaluation.results import Evaluation
 
-KEYS = {"image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pro_30", "pro_5"}
-
-
-def evaluation(verdicts: VerdictCounts | None) -> Evaluation:
-    metrics = Metrics(190, 103, 289, 0.91234, 0.8, 0.97, None, 0.85, 0.5)
-    return Evaluation(
-        line=1,
-        source="folder /tiles [small]",
-        bundle_id="abc",
-        paradigm="norm_guided",
-        device="cpu",
-        dtype="bfloat16",
-        batch_size=8,
-        overall=metrics,
-        per_type={"uneven": metrics},
-        images_per_second=21.5,
-        skipped=tuple(SkippedPart(f"bad_{i}.png", "not an image") for i in range(12)),
-        mask_faults=(SkippedPart("test/uneven/1.jpg", "mask 1_mask.png is empty"),),
-        verdicts=verdicts,
-        verdicts_missing="" if verdicts else "the line has no calibration yet",
-    )
-
-
-COUNTS = VerdictCounts(0.031, "cal1", defective=103, escapes=7, good=190, overkill=2)
+KEYS = {
+    "image_auroc",
+    "image_ap",
+    "pixel_auroc",
+    "pixel_ap",
+    "pro_30",
+    "pro_5",
+    "images_per_second",
+}
 
 
 def shown(found: Evaluation) -> str:
-    console = Console(file=StringIO(), width=100)
+    console = Console(file=StringIO(), width=120)
     show(found, console)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
 
-def test_json_has_every_figure_and_null_for_what_is_not_defined() -> None:
-    content = json.loads(as_json(evaluation(COUNTS)))
-    overall = content["norm_guided"]["overall"]
-    assert overall.keys() >= KEYS | {"images_per_second"}
-    assert overall["image_auroc"] == 0.91234
-    assert overall["pixel_ap"] is None
-    assert overall["images_per_second"] == 21.5
-    assert content["norm_guided"]["per_type"]["uneven"].keys() >= KEYS
+def test_json_has_every_figure_and_null_for_what_is_not_defined(make_evaluation) -> None:
+    content = json.loads(as_json(make_evaluation()))
+    found = content["paradigms"]["norm_guided"]
+    assert found["overall"].keys() >= KEYS
+    assert found["per_type"]["<uneven>"].keys() >= KEYS
+    assert found["overall"]["image_auroc"] == 0.91234
+    assert found["overall"]["pixel_ap"] is None
+    assert found["overall"]["images_per_second"] == 21.5
+    assert "standard_deviation" not in found
+    assert content["norm_guided"] == found, "a paradigm's figures are under its own name too"
+    assert (content["bundle"], content["line"]) == ("abc0", 1)
+    assert content["created"] == "2026-11-22T12:30:00+00:00"
     assert content["verdicts"]["escapes"] == 7
     assert len(content["skipped"]) == 12
     assert content["without_mask"] == [
         {"name": "test/uneven/1.jpg", "why": "mask 1_mask.png is empty"}
     ]
+    assert content["faults"][2] == "no image of kind dent can be used: it is in no table"
 
 
-def test_table_for_people() -> None:
-    text = shown(evaluation(COUNTS))
+def test_json_of_several_bundles_has_the_mean_and_each_ones_own_figures(make_evaluation) -> None:
+    content = json.loads(as_json(make_evaluation(bundles=3)))
+    found = content["paradigms"]["norm_guided"]
+    assert round(found["overall"]["image_auroc"], 9) == 0.93234
+    assert round(found["standard_deviation"]["overall"]["image_auroc"], 9) == 0.02
+    assert found["standard_deviation"]["per_type"]["<uneven>"]["pixel_ap"] is None
+    assert content["bundle"] is None
+    own = {entry["id"]: entry["paradigms"]["norm_guided"] for entry in content["bundles"]}
+    assert [round(of["overall"]["image_auroc"], 5) for of in own.values()] == [
+        0.91234,
+        0.93234,
+        0.95234,
+    ]
+    assert list(own) == ["abc0", "abc1", "abc2"]
+
+
+def test_table_for_people(make_evaluation) -> None:
+    text = shown(make_evaluation())
     assert "folder /tiles [small]" in text
     assert "190 + 103" in text
     assert "0.9123" in text
     assert "21.5 images/s" in text
+    assert "a processor, 2 threads" in text
     assert "7 escapes of 103 defective parts, overkill 2 of 190 good parts" in text
     assert "12 images that could not be used:" in text
     assert "and 2 more" in text
     assert "test/uneven/1.jpg: mask 1_mask.png is empty" in text
+    assert "No image of kind dent can be used" in text
 
 
-def test_without_calibration_it_says_why() -> None:
-    found = evaluation(None)
-    assert "No verdicts: the line has no calibration yet" in shown(found)
+def test_a_table_of_paradigms_and_spread_over_bundles(make_evaluation) -> None:
+    text = shown(make_evaluation(bundles=3, paradigms=("one_step", "norm_guided")))
+    ablation, kinds = text.split("each kind of defect", 1)
+    assert "one_step" in ablation
+    assert "norm_guided" in ablation
+    assert "0.932 ± 0.020" in ablation
+    assert "21.500 ± 0.000" not in ablation, "a rate has three significant digits"
+    assert "mean ± standard deviation of 3 bundles" in kinds
+
+
+def test_without_calibration_it_says_why(make_evaluation) -> None:
+    found = make_evaluation(counts=None)
+    assert "No verdicts of bundle abc0: the line has no calibration yet" in shown(found)
     assert json.loads(as_json(found))["verdicts"] is None

@@ -1,0 +1,128 @@
+"""Where an evaluation is written: checked before the work begins, and written whole or not at all.
+
+What is being written has a hidden name beside its place, and gets its own in one step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import ConfigError, LineError
+
+PAGE = "report.html"
+FIGURES = "evaluation.json"
+
+
+OF_A_REPORT = re.compile(
+    rf"{re.escape(PAGE)}|{re.escape(FIGURES)}|(scores|images|pixels)\.png"
+    r"|case_\d+_(hardest|easiest)_\d+\.png"
+)
+
+
+def check_file(option: str, file: Path) -> None:
+    """Raises ConfigError where `file` cannot be written; leaves nothing behind."""
+    if file.is_dir():
+        raise ConfigError(f"{option} {file}: this is a folder; give the name of a file")
+    if not _is_special(file):
+        _check_can_write(option, file)
+
+
+def check_report_folder(option: str, folder: Path) -> None:
+    """Raises ConfigError where `folder` cannot become a report; only a report is replaced."""
+    if folder.is_dir():
+        names = sorted(entry.name for entry in folder.iterdir())
+        foreign = [name for name in names if not OF_A_REPORT.fullmatch(name)]
+        if foreign:
+            raise ConfigError(
+                f"{option} {folder}: the folder holds {foreign[0]!r}, which is not of a report, "
+                "and a new report replaces the folder; give another one"
+            )
+    elif folder.exists():
+        raise ConfigError(f"{option} {folder}: this is a file; give the name of a folder")
+    _check_can_write(option, folder)
+
+
+def write_text(file: Path, text: str) -> None:
+    """The whole text, or what was there before. Raises LineError where it cannot be written."""
+    try:
+        if _is_special(file):
+            file.write_text(text, encoding="utf-8")
+        else:
+            _write_beside(file.resolve(), text)
+    except OSError as error:
+        raise LineError(_cannot_write(file, error)) from error
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `folder` at the end, or else disappears.
+
+    Raises LineError where it cannot be written.
+    """
+    place = folder.resolve()
+    unfinished = _unfinished(place)
+    try:
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            _replace(unfinished, place)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        raise LineError(_cannot_write(folder, error)) from error
+
+
+def _write_beside(file: Path, text: str) -> None:
+    unfinished = _unfinished(file)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _replace(new: Path, folder: Path) -> None:
+    if not folder.exists():
+        new.rename(folder)
+        return
+    aside = new.with_name(f"{new.name}.before")
+    folder.rename(aside)
+    try:
+        new.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_can_write(option: str, path: Path) -> None:
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {parent}; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {path}: nothing can be written in {parent} ({error.strerror or error}); "
+            "give another place"
+        ) from error
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _is_special(file: Path) -> bool:
+    """A pipe or a device, such as /dev/stdout: it is written to, never replaced."""
+    return file.exists() and not file.is_file()
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be written ({error.strerror or error}); make room, and repeat"
