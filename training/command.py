@@ -26,7 +26,7 @@ from stages.preprocessing.prepare import preparation_settings, prepare
 from training.images import MINIMUM_IMAGES, ImageSet, load_images
 from training.parts import VIEW_PX, simulated_parts
 from training.session import train, work_folder
-from training.settings import TrainingSettings
+from training.settings import OF_PROFILE, TrainingSettings
 from training.synthesis import AnomalyKind
 
 DESCRIPTION = """\
@@ -37,9 +37,9 @@ EPILOG = """\
 the images
   Only good parts, from the line's own camera and light, over the whole range of what passes for
   good; some hundred are better than some dozen. Files of any size are prepared as the line's
-  configuration says (`frame`). Of a folder in the MVTec layout, only train/good is used. 15 in 100
-  are held out to validate on, and calibrate_line on the same folder uses just these; better, keep
-  others aside for it.
+  configuration says (`frame`). Of a data set (docs/datasets.md: MVTec AD, VisA, DAGM 2007 and
+  their likes) only the good training images are used. 15 in 100 are held out to validate on, and
+  calibrate_line on the same folder uses just these; better, keep others aside for it.
 
 the time
   --minutes M trains for that long; on two cores 60 is a good start. The same figure on a faster
@@ -71,7 +71,7 @@ def train_line(arguments: argparse.Namespace) -> int:
     """Train, save and report. Raises the LineErrors that end the command."""
     config = load_arguments_line(arguments)
     settings = _settings(arguments, config)
-    images = _images(arguments, config)
+    images = training_images(arguments, config)
     out: Path = arguments.out or config.model.bundle
     _announce(images)
     bundle = train(images, settings, out, preparation_settings(config.frame), arguments.resume)
@@ -101,14 +101,18 @@ def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSett
     }
     try:
         return TrainingSettings.model_validate(
-            {name: value for name, value in given.items() if value is not None}
+            {
+                **OF_PROFILE.get(arguments.profile, {}),
+                **{name: value for name, value in given.items() if value is not None},
+            }
         )
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"the training cannot be set up so: {faults}") from error
 
 
-def _images(arguments: argparse.Namespace, config: LineConfig) -> ImageSet:
+def training_images(arguments: argparse.Namespace, config: LineConfig) -> ImageSet:
+    """The good parts that --images or --parts ask for, prepared. Raises InputError, ConfigError."""
     frame = config.frame
     if arguments.images is not None:
         return load_images(
@@ -130,8 +134,8 @@ def _announce(images: ImageSet) -> None:
         print(f"  and {len(images.skipped) - 5} more skipped")
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = line_parser("train_line", DESCRIPTION, EPILOG)
+def add_images_options(parser: argparse.ArgumentParser) -> None:
+    """--images and --parts, of which one is wanted."""
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--images", type=Path, metavar="DIR", help="folder with good parts only")
     images.add_argument(
@@ -140,6 +144,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="draw N good parts of the simulated camera",
     )
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = line_parser("train_line", DESCRIPTION, EPILOG)
+    add_images_options(parser)
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--minutes", type=above_zero, metavar="M", help="time to train")
     budget.add_argument("--steps", type=whole_number(1), metavar="S", help="steps to train")

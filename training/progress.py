@@ -45,19 +45,18 @@ class ProgressReporter:
         self._noise = _smoothed(self._noise, report.noise_loss)
         self._mask = _smoothed(self._mask, report.mask_loss)
         left_s = elapsed_s * (1.0 - progress) / max(progress, 1e-6)
-        text = (
-            f"step {report.step}, noise {self._noise:.4f}, mask {self._mask:.4f}, "
-            f"{_minutes(left_s)} left"
-        )
+        losses = {"noise": self._noise, "mask": self._mask}
+        shown = [f"{name} {value:.4f}" for name, value in losses.items() if value is not None]
+        text = ", ".join([f"step {report.step}", *shown, f"{_minutes(left_s)} left"])
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=progress, description=text)
         elif elapsed_s - self._shown_s >= LINE_EVERY_S:
             self._console.print(f"{progress:6.1%}  {text}", highlight=False)
             self._shown_s = elapsed_s
         if report.step % LOG_EVERY_STEPS == 0:
-            losses = {"noise_loss": self._noise, "mask_loss": self._mask}
+            learnt = {f"{name}_loss": value for name, value in losses.items() if value is not None}
             rate = {"learning_rate": report.learning_rate, "elapsed_s": round(elapsed_s, 1)}
-            self._append({"step": report.step, **losses, **rate})
+            self._append({"step": report.step, **learnt, **rate})
 
     def validated(self, step: int, figures: Figures, best: bool) -> None:
         """Show and log the figures of one validation."""
@@ -81,8 +80,11 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, TextColumn("{task.description}"), console=console)
 
 
-def _smoothed(before: float | None, value: float) -> float:
-    return value if before is None else SMOOTHING * before + (1.0 - SMOOTHING) * value
+def _smoothed(before: float | None, value: float | None) -> float | None:
+    """What a step did not learn from stays as it was."""
+    if before is None or value is None:
+        return before if value is None else value
+    return SMOOTHING * before + (1.0 - SMOOTHING) * value
 
 
 def _minutes(seconds: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,14 +23,16 @@ class TrainingSettings(BaseModel):
     steps that inference uses, the others draw them at random as in the paper.
 
     For the first `reconstruction_share` of the budget the U-Net learns alone: a segmentation
-    network that is shown reconstructions of noise learns to ignore them. `restoration` also gives
-    the U-Net the anomalous samples, with the part without its anomaly as the answer; the paper
-    leaves them out of (9). From `joint_share` of the budget on, the U-Net stays as it is and the
-    segmentation network goes on alone, on a pool of `pool_images` reconstructions of which
-    `pool_refresh` of the steps replace a few; `pool_whole_share` of its steps are on whole images.
-    `joint_share` 1 trains both to the end, as the paper does.
+    network that is shown reconstructions of noise learns to ignore them, and its gradients spoil
+    them further. From `joint_share` of the budget on, the U-Net stays as it is and the segmentation
+    network learns alone, on a pool of `pool_images` reconstructions of which `pool_refresh` of the
+    steps replace a few; `pool_whole_share` of its steps are on whole images. Between the two shares
+    both learn jointly: 0 and 1 is the paper's training. `restoration` also gives the U-Net the
+    anomalous samples, with the part without its anomaly as the answer; the paper leaves them out
+    of (9), and good parts are then redrawn more exactly.
 
-    The rates are the peaks; each phase ends with its rate near zero.
+    The rates are the peaks; a network's rate ends its phase near zero, unless `rate_schedule` is
+    constant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,17 +54,18 @@ class TrainingSettings(BaseModel):
 
     learning_rate: Positive = 2e-3
     segmentation_rate: Positive = 5e-3
+    rate_schedule: Literal["cosine", "constant"] = "cosine"
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
     clip_norm: Positive = 1.0
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.998
     focus_share: Share = 0.8
-    reconstruction_share: Share = 0.3
-    joint_share: Share = 0.38
+    reconstruction_share: Share = 0.36
+    joint_share: Share = 0.36
     pool_images: Annotated[int, Field(ge=4)] = 256
     pool_refresh: Share = 0.1
     pool_whole_share: Share = 0.1
-    restoration: bool = True
+    restoration: bool = False
 
     validation_share: Share = 0.15
     validation_images: Annotated[int, Field(ge=4)] = 48
@@ -72,3 +77,29 @@ class TrainingSettings(BaseModel):
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("give either minutes or steps, the budget of the training")
         return self
+
+    @model_validator(mode="after")
+    def _shares_in_order(self) -> Self:
+        if self.reconstruction_share > self.joint_share:
+            raise ValueError("reconstruction_share must not be above joint_share")
+        return self
+
+
+OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "paper": {
+            "batch_size": 16,
+            "crop_px": 256,
+            "learning_rate": 1e-4,
+            "segmentation_rate": 1e-4,
+            "rate_schedule": "constant",
+            "warm_up_steps": 0,
+            "weight_decay": 0.0,
+            "ema_decay": 0.0,
+            "focus_share": 0.0,
+            "reconstruction_share": 0.0,
+            "joint_share": 1.0,
+        }
+    }
+)
+"""Settings that come with a profile instead of the defaults: the paper's training for `paper`."""

@@ -27,6 +27,8 @@ from training.statistics import freeze_statistics, settle_statistics
 from training.synthesis import Batch, Synthesizer
 
 FINAL_RATE_SHARE = 0.01
+SETTLING_STEP = 300
+"""After so many steps alone the segmentation network works with statistics that stay."""
 SETTLING_BATCHES = 16
 RARE_LOGIT = -3.0
 """The mask starts as "hardly any defect", near the share of defective pixels."""
@@ -34,11 +36,14 @@ RARE_LOGIT = -3.0
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did: its number from 1, the parts of (11), gradient norm, learning rate."""
+    """What one step did: its number from 1, the parts of (11), gradient norm, learning rate.
+
+    A part of (11) that the step did not learn from is None.
+    """
 
     step: int
-    noise_loss: float
-    mask_loss: float
+    noise_loss: float | None
+    mask_loss: float | None
     gradient_norm: float
     learning_rate: float
 
@@ -56,7 +61,7 @@ class Trainer:
     ) -> None:
         self.profile: ModelProfile = PROFILES[settings.profile]
         self.step_count = 0
-        self._settled = False
+        self._segmentation_steps = self._alone_steps = 0
         self._source, self._synthesizer, self._settings = source, synthesizer, settings
         self._device = device
         torch.manual_seed(settings.seed)
@@ -91,12 +96,16 @@ class Trainer:
         Raises TrainingError, with the weights as they were, for a loss or a gradient that is not
         finite.
         """
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * self._share_of_peak(progress)
+        masks = progress >= self._settings.reconstruction_share
+        if masks and self._segmentation_steps == 0:
+            self._forget_gradients()
+        taken = (self._segmentation_steps if masks else self.step_count, self._segmentation_steps)
+        for group, steps in zip(self._optimizer.param_groups, taken, strict=True):
+            group["lr"] = group["peak"] * self._share_of_peak(progress, steps)
         if progress >= self._settings.joint_share:
             return self._segmentation_step()
-        masks = progress >= self._settings.reconstruction_share
-        losses = self._losses(self._draw(), Lesson(masks, self._settings.restoration))
+        anomalies = masks or self._settings.restoration
+        losses = self._losses(self._draw(anomalies), Lesson(masks, self._settings.restoration))
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
         limit = self._settings.clip_norm
@@ -106,20 +115,30 @@ class Trainer:
         report = StepReport(
             self.step_count + 1,
             losses.noise.item(),
-            losses.mask.item(),
+            losses.mask.item() if masks else None,
             norm.item(),
             self._optimizer.param_groups[0]["lr"],
         )
         _refuse_non_finite(report)
         self._optimizer.step()
         self._averaged_unet.update(self.unet, self.step_count)
-        self._averaged_segmentation.update(self.segmentation, self.step_count)
+        if masks:
+            self._averaged_segmentation.update(self.segmentation, self._segmentation_steps)
+            self._segmentation_steps += 1
         self.step_count += 1
         return report
 
+    def _forget_gradients(self) -> None:
+        """The gradients of the mask are far larger than those of the noise before them: steps that
+        were sized by the old ones would throw the U-Net off all that it has learnt.
+        """
+        for parameter in self.unet.parameters():
+            self._optimizer.state.pop(parameter, None)
+
     def _segmentation_step(self) -> StepReport:
         """One step of the segmentation network alone, on reconstructions that are kept."""
-        if not self._settled:
+        self._alone_steps += 1
+        if self._alone_steps == SETTLING_STEP:
             self._settle()
         samples = self._pool.draw(self._rng)
         loss = mask_loss(self._segment(self.segmentation, samples), samples.masks.to(self._device))
@@ -127,10 +146,11 @@ class Trainer:
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.segmentation.parameters(), self._settings.clip_norm)
         rate = self._optimizer.param_groups[1]["lr"]
-        report = StepReport(self.step_count + 1, 0.0, loss.item(), norm.item(), rate)
+        report = StepReport(self.step_count + 1, None, loss.item(), norm.item(), rate)
         _refuse_non_finite(report)
         self._optimizer.step()
-        self._averaged_segmentation.update(self.segmentation, self.step_count)
+        self._averaged_segmentation.update(self.segmentation, self._segmentation_steps)
+        self._segmentation_steps += 1
         self.step_count += 1
         return report
 
@@ -145,7 +165,6 @@ class Trainer:
         for network in (self.segmentation, self._averaged_segmentation.network):
             settle_statistics(network, passes)
             freeze_statistics(network)
-        self._settled = True
 
     def _segment(self, network: SegmentationNetwork, samples: Samples) -> Tensor:
         """Logits (B, 1, H, W) float32."""
@@ -184,7 +203,8 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "rng": json.dumps(self._rng.bit_generator.state),
-            "settled": self._settled,
+            "segmentation_steps": self._segmentation_steps,
+            "alone_steps": self._alone_steps,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -195,13 +215,21 @@ class Trainer:
         self._generator.set_state(state["generator"].cpu())
         self._rng.bit_generator.state = json.loads(state["rng"])
         self.step_count = int(state["step"])
-        self._settled = bool(state["settled"])
-        if self._settled:
+        self._segmentation_steps = int(state["segmentation_steps"])
+        self._alone_steps = int(state["alone_steps"])
+        if self._alone_steps >= SETTLING_STEP:
             freeze_statistics(self.segmentation)
 
-    def _draw(self) -> Batch:
+    def _draw(self, anomalies: bool) -> Batch:
+        """A batch; without `anomalies` only normal samples, the ones that (9) learns from."""
         views = self._source.draw(self._rng)
-        batch = self._synthesizer.batch(views.normals, views.foregrounds, self._rng, views.whole)
+        batch = self._synthesizer.batch(
+            views.normals,
+            views.foregrounds,
+            self._rng,
+            views.whole,
+            painted=None if anomalies else 0,
+        )
         images = batch.images.to(self._device, memory_format=torch.channels_last)
         normals, masks = batch.normals.to(self._device), batch.masks.to(self._device)
         return Batch(images, normals, masks, batch.labels.to(self._device))
@@ -213,8 +241,11 @@ class Trainer:
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
             return joint_losses(self._model, batch, noise, lesson)
 
-    def _share_of_peak(self, progress: float) -> float:
-        warm_up = min(1.0, (self.step_count + 1) / max(self._settings.warm_up_steps, 1))
+    def _share_of_peak(self, progress: float, steps: int) -> float:
+        """Of the rate, after `steps` steps of the same kind."""
+        warm_up = min(1.0, (steps + 1) / max(self._settings.warm_up_steps, 1))
+        if self._settings.rate_schedule == "constant":
+            return warm_up
         joint = self._settings.joint_share
         phase = progress if progress < joint else (progress - joint) / max(1.0 - joint, 1e-9)
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(max(phase, 0.0), 1.0)))
@@ -238,11 +269,16 @@ def _place(network: nn.Module, device: torch.device) -> None:
 
 
 def _refuse_non_finite(report: StepReport) -> None:
-    values = (report.noise_loss, report.mask_loss, report.gradient_norm)
-    if not all(math.isfinite(value) for value in values):
+    found = {
+        "noise": report.noise_loss,
+        "mask": report.mask_loss,
+        "gradient norm": report.gradient_norm,
+    }
+    learnt = {name: value for name, value in found.items() if value is not None}
+    if not all(math.isfinite(value) for value in learnt.values()):
+        values = ", ".join(f"{name} {value:.4g}" for name, value in learnt.items())
         raise TrainingError(
-            f"step {report.step}: the loss is not finite (noise {report.noise_loss:.4g}, mask "
-            f"{report.mask_loss:.4g}, gradient norm {report.gradient_norm:.4g}). Lower the "
-            f"learning rate (now {report.learning_rate:.2g}) or look for damaged images, then go "
-            "on from the last checkpoint with --resume"
+            f"step {report.step}: the loss is not finite ({values}). Lower the learning rate (now "
+            f"{report.learning_rate:.2g}) or look for damaged images, then go on from the last "
+            "checkpoint with --resume"
         )

@@ -53,3 +53,16 @@ def test_steps_and_validations_are_logged(tmp_path: Path) -> None:
     assert steps[0]["mask_loss"] == 0.25
     assert steps[2]["image_auroc"] == 0.9
     assert steps[2]["auroc_of_kind"] == {"crack": 0.6}
+
+
+def test_a_loss_that_a_step_did_not_learn_from_stays_as_it_was(tmp_path: Path) -> None:
+    out = io.StringIO()
+    alone = StepReport(2, noise_loss=None, mask_loss=0.25, gradient_norm=1.0, learning_rate=1e-3)
+    first = StepReport(1, noise_loss=0.5, mask_loss=None, gradient_norm=1.0, learning_rate=1e-3)
+    with ProgressReporter(tmp_path, Console(file=out, width=120)) as reporter:
+        reporter.stepped(first, 0.25, 20.0)
+        reporter.stepped(alone, 0.5, 60.0)
+
+    shown = out.getvalue().splitlines()
+    assert "step 1, noise 0.5000, 1:00 left" in shown[0]
+    assert "step 2, noise 0.5000, mask 0.2500, 1:00 left" in shown[1]

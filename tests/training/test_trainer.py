@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from pipeline.errors import TrainingError
 from training.augment import ViewSource
 from training.settings import TrainingSettings
-from training.synthesis import Synthesizer
+from training.synthesis import Batch, Synthesizer
 from training.trainer import Trainer
 
 
@@ -46,7 +48,10 @@ def test_a_short_training_lowers_both_losses(normals: np.ndarray, tiny_profile: 
 def test_colour_images_train_too(normals: np.ndarray, tiny_profile: str) -> None:
     trainer = trainer_of(np.repeat(normals, 3, axis=3), tiny_profile)
 
-    assert np.isfinite(trainer.step(0.0).mask_loss)
+    report = trainer.step(0.0)
+
+    assert report.noise_loss is not None
+    assert np.isfinite(report.noise_loss)
 
 
 def test_a_restored_trainer_goes_on_with_the_same_weights(
@@ -86,7 +91,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
     before = weights(trainer).nan_to_num()
 
     with pytest.raises(TrainingError, match=r"step 2: .*mask nan.*learning rate.*--resume"):
-        trainer.step(0.1)
+        trainer.step(0.5)
 
     assert torch.equal(weights(trainer).nan_to_num(), before)
     assert trainer.step_count == 1
@@ -108,7 +113,39 @@ def test_the_learning_rate_warms_up_and_falls_to_almost_nothing(
     rates = [trainer.step(progress).learning_rate for progress in (0, 0, 0, 0, 0.5, 0.75, 1.0)]
 
     assert rates[:4] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
-    assert rates[4:] == pytest.approx([4e-3, 2.02e-3, 4e-5])  # the last phase begins anew
+    # The segmentation network begins anew, at the rates of its own.
+    assert rates[4:] == pytest.approx([0.25 * 4e-3, 0.5 * 2.02e-3, 0.75 * 4e-5])
+
+
+class Painter(Synthesizer):
+    """A synthesizer that notes how many samples of each batch it painted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.painted: list[int] = []
+
+    def batch(self, *arguments: Any, **options: Any) -> Batch:
+        batch = super().batch(*arguments, **options)
+        self.painted.append(int(batch.labels.sum()))
+        return batch
+
+
+@pytest.mark.parametrize(("restoration", "painted"), [(False, [0, 2]), (True, [2, 2])])
+def test_the_unet_learns_alone_from_normal_samples_unless_it_is_to_restore(
+    normals: np.ndarray, tiny_profile: str, restoration: bool, painted: list[int]
+) -> None:
+    plain = {"profile": tiny_profile, "steps": 20, "crop_px": 32, "device": "cpu"}
+    shares = {"whole_share": 0.0, "reconstruction_share": 0.3, "joint_share": 0.9}
+    settings = TrainingSettings.model_validate({**plain, **shares, "restoration": restoration})
+    painter = Painter()
+    trainer = Trainer(ViewSource(normals, settings), painter, settings, 1, torch.device("cpu"))
+
+    reports = [trainer.step(progress) for progress in (0.1, 0.5)]
+
+    assert painter.painted == painted
+    assert reports[0].mask_loss is None
+    assert reports[0].noise_loss is not None
+    assert reports[1].mask_loss is not None
 
 
 def test_the_last_part_of_the_budget_leaves_the_unet_alone(
@@ -127,23 +164,49 @@ def test_the_last_part_of_the_budget_leaves_the_unet_alone(
 
 
 def statistics(trainer: Trainer) -> torch.Tensor:
-    networks = (trainer.segmentation, trainer.averaged()[1])
-    return torch.cat([b.flatten() for n in networks for b in n.buffers() if b.is_floating_point()])
+    buffers = trainer.segmentation.buffers()
+    return torch.cat([b.flatten().clone() for b in buffers if b.is_floating_point()])
 
 
 def test_the_last_part_works_with_statistics_of_whole_images_that_stay(
-    normals: np.ndarray, tiny_profile: str
+    normals: np.ndarray, tiny_profile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = trainer_of(normals, tiny_profile, joint_share=0.5, pool_images=8)
-    trainer.step(0.4)
-    joint = statistics(trainer)
+    monkeypatch.setattr("training.trainer.SETTLING_STEP", 2)
+    trainer = trainer_of(normals, tiny_profile, pool_images=8)
+    trainer.step(0.6)
+    running = statistics(trainer)
     trainer.step(0.6)
     settled = statistics(trainer)
     trainer.step(0.7)
-    resumed = trainer_of(normals, tiny_profile, joint_share=0.5, pool_images=8)
+    resumed = trainer_of(normals, tiny_profile, pool_images=8)
     resumed.restore(trainer.state())
     resumed.step(0.8)
 
-    assert not torch.allclose(settled, joint)
+    assert not torch.allclose(settled, running)
     assert torch.equal(statistics(trainer), settled)
     assert torch.equal(statistics(resumed), settled)
+
+
+def test_the_unet_is_not_thrown_off_when_the_segmentation_network_joins(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    trainer = trainer_of(
+        normals, tiny_profile, reconstruction_share=0.5, joint_share=1.0, learning_rate=1e-3
+    )
+    for _ in range(10):
+        trainer.step(0.1)
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.unet.parameters()])
+
+    rate = trainer.step(0.5).learning_rate
+    after = torch.cat([p.detach().flatten() for p in trainer.unet.parameters()])
+
+    assert rate == pytest.approx(0.5 * 0.505e-3)  # warms up again
+    assert 0.1 * rate < (after - before).abs().max() < 1.1 * rate
+
+
+def test_a_constant_rate_stays_at_its_peak(normals: np.ndarray, tiny_profile: str) -> None:
+    trainer = trainer_of(normals, tiny_profile, rate_schedule="constant", joint_share=1.0)
+
+    rates = [trainer.step(progress).learning_rate for progress in (0.0, 0.1, 0.3)]
+
+    assert rates == pytest.approx([1e-3, 2e-3, 2e-3])
