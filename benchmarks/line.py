@@ -26,11 +26,13 @@ from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, LineError
 
 ROOT = Path(__file__).resolve().parent.parent
+DEMONSTRATION = 3
+"""The line with a simulated camera and a shipped model."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = line_parser("benchmarks.line", __doc__ or "")
+    parser = line_parser("benchmarks.line", __doc__ or "", default_line=DEMONSTRATION)
     parser.add_argument("--parts", type=int, default=400, help="parts of each run of the line")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of bare loop and line")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")

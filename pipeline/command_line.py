@@ -14,16 +14,24 @@ from pipeline.config_file import line_file, load_line, parse_override
 from pipeline.errors import ConfigError, LineError
 
 
-def line_parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
-    """A parser with the options that every command has: --line, --config and --set."""
+def line_parser(
+    prog: str, description: str, epilog: str = "", default_line: int | None = None
+) -> argparse.ArgumentParser:
+    """A parser with the options that every command has: --line, --config and --set.
+
+    One of --line and --config must be given, unless there is a `default_line`.
+    """
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--line", type=int, metavar="N", help="line number: configs/line_N.yaml")
+    which = parser.add_mutually_exclusive_group(required=default_line is None)
+    number = "line number: configs/line_N.yaml"
+    if default_line is not None:
+        number += f" (default: {default_line})"
+    which.add_argument("--line", type=int, metavar="N", default=default_line, help=number)
     which.add_argument("--config", type=Path, metavar="FILE", help="a configuration file instead")
     parser.add_argument(
         "--set",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_benchmark_compares_line_and_bare_loop(tmp_path):
     report = tmp_path / "line.json"
-    command = [sys.executable, "-m", "benchmarks.line", "--line", "3", "--set"]
+    command = [sys.executable, "-m", "benchmarks.line", "--set"]
     command += ["mqtt.broker.port=18873", "--parts", "40", "--rounds", "1", "--json", str(report)]
 
     result = subprocess.run(

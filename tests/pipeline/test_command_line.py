@@ -133,3 +133,12 @@ def test_a_share_lies_between_nothing_and_everything(text: str) -> None:
     assert (share("0"), share("1")) == (0.0, 1.0)
     with pytest.raises(argparse.ArgumentTypeError, match="expected a share from 0 to 1"):
         share(text)
+
+
+def test_a_command_may_have_a_line_of_its_own() -> None:
+    parser = line_parser("test_line", "A test.", default_line=3)
+
+    assert config_path(parser.parse_args([])) == line_file(3)
+    assert config_path(parser.parse_args(["--line", "1"])) == line_file(1)
+    chosen = parser.parse_args(["--config", "/somewhere/line.yaml"])
+    assert config_path(chosen) == Path("/somewhere/line.yaml")

@@ -66,7 +66,7 @@ def test_rows_are_found_by_name() -> None:
 def test_producers_are_all_workers_of_all_stages_that_offer_a_channel(
     make_config: MakeConfig,
 ) -> None:
-    config = make_config({"stages.preprocessing.workers": 2, "stages.reconstruction.workers": 1})
+    config = make_config({"stages.preprocessing.workers": 2, "stages.segmentation.workers": 1})
     assert producers("captured", config) == [("acquisition", 0)]
     assert producers("prepared", config) == [("preprocessing", 0), ("preprocessing", 1)]
     assert producers("failure", config) == [

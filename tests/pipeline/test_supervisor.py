@@ -78,7 +78,7 @@ def config(make_config: MakeConfig, run_dir: Path, tmp_path: Path) -> LineConfig
         {
             "run_folder": str(run_dir / "run"),
             "model.bundle": str(tmp_path / "none"),
-            "stages.reconstruction.workers": 1,  # the players beat for one worker of each stage
+            "stages.segmentation.workers": 1,  # the players beat for one worker of each stage
         }
     )
 
