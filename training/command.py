@@ -26,7 +26,7 @@ from stages.preprocessing.prepare import preparation_settings, prepare
 from training.images import MINIMUM_IMAGES, ImageSet, load_images
 from training.parts import VIEW_PX, simulated_parts
 from training.session import train, work_folder
-from training.settings import OF_PROFILE, TrainingSettings
+from training.settings import JOINTLY, OF_PROFILE, TrainingSettings
 from training.synthesis import AnomalyKind
 
 DESCRIPTION = """\
@@ -103,6 +103,7 @@ def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSett
         return TrainingSettings.model_validate(
             {
                 **OF_PROFILE.get(arguments.profile, {}),
+                **(JOINTLY if arguments.joint else {}),
                 **{name: value for name, value in given.items() if value is not None},
             }
         )
@@ -156,6 +157,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="bundle folder of its own")
     parser.add_argument(
         "--profile", choices=sorted(PROFILES), default="compact", help="sizes of the networks"
+    )
+    parser.add_argument(
+        "--joint",
+        action="store_true",
+        help="train both networks together to the end, as the paper does; by default the U-Net "
+        "comes first, which reaches further in minutes to hours",
     )
     parser.add_argument("--device", metavar="D", help="auto, cpu or cuda:0 (default: the line's)")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S", help="default 0")

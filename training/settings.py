@@ -85,20 +85,27 @@ class TrainingSettings(BaseModel):
         return self
 
 
+JOINTLY: Mapping[str, object] = MappingProxyType(
+    {
+        "learning_rate": 1e-4,
+        "segmentation_rate": 1e-4,
+        "reconstruction_share": 0.0,
+        "joint_share": 1.0,
+    }
+)
+"""Both networks together from the first step to the last, at the paper's rate."""
+
 OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "paper": {
             "batch_size": 16,
             "crop_px": 256,
-            "learning_rate": 1e-4,
-            "segmentation_rate": 1e-4,
+            **JOINTLY,
             "rate_schedule": "constant",
             "warm_up_steps": 0,
             "weight_decay": 0.0,
             "ema_decay": 0.0,
             "focus_share": 0.0,
-            "reconstruction_share": 0.0,
-            "joint_share": 1.0,
         }
     }
 )

@@ -30,8 +30,6 @@ FINAL_RATE_SHARE = 0.01
 SETTLING_STEP = 300
 """After so many steps alone the segmentation network works with statistics that stay."""
 SETTLING_BATCHES = 16
-RARE_LOGIT = -3.0
-"""The mask starts as "hardly any defect", near the share of defective pixels."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,6 @@ class Trainer:
         self._device = device
         torch.manual_seed(settings.seed)
         self.unet, self.segmentation = build_networks(self.profile, channels)
-        assert self.segmentation.head.bias is not None
-        nn.init.constant_(self.segmentation.head.bias, RARE_LOGIT)
         _place(self.unet, device)
         _place(self.segmentation, device)
         self._averaged_unet = AveragedNetwork(self.unet, settings.ema_decay)
@@ -155,16 +151,16 @@ class Trainer:
         return report
 
     def _settle(self) -> None:
-        """Both segmentation networks get running statistics of whole images, and keep them."""
+        """The running statistics become those of whole images; the one that learns keeps them."""
         batches = [self._pool.draw_whole(self._rng) for _ in range(SETTLING_BATCHES)]
 
         def passes(network: SegmentationNetwork) -> None:
             for samples in batches:
                 self._segment(network, samples)
 
-        for network in (self.segmentation, self._averaged_segmentation.network):
-            settle_statistics(network, passes)
-            freeze_statistics(network)
+        settle_statistics(self.segmentation, passes)
+        freeze_statistics(self.segmentation)
+        settle_statistics(self._averaged_segmentation.network, passes)
 
     def _segment(self, network: SegmentationNetwork, samples: Samples) -> Tensor:
         """Logits (B, 1, H, W) float32."""

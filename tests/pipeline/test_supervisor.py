@@ -130,6 +130,8 @@ def test_a_line_starts_runs_drains_and_stops_in_order(
     line = Line(folder, names_of(config))
     supervisor, views = run(config, folder, line)
     states = [order.state for order in line.orders]
+    # Shown too, each of them, however short it was: this line runs for a moment only.
+    assert list(dict.fromkeys(view.state for view in views.views)) == list(dict.fromkeys(states))
     assert list(dict.fromkeys(states)) == [
         LineState.PREOPERATIONAL,
         LineState.RUNNING,

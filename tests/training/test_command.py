@@ -60,6 +60,18 @@ def test_a_folder_of_images_becomes_the_lines_bundle(
     assert f"calibrate_line --config {line}" in shown
 
 
+@pytest.mark.usefixtures("tiny_as_compact")
+def test_both_networks_may_be_trained_together(line: Path) -> None:
+    images = line.parent / "parts"
+
+    code = run("--config", line, "--images", images, "--steps", 2, "--device", "cpu", "--joint")
+
+    assert code == 0
+    made = load_bundle(line.parent / "bundle").manifest.training
+    assert (made["reconstruction_share"], made["joint_share"]) == (0.0, 1.0)
+    assert made["learning_rate"] == 1e-4
+
+
 def test_too_few_images_end_with_counts(line: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in sorted((line.parent / "parts").iterdir())[5:]:
         path.unlink()
