@@ -44,7 +44,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .facts td { padding: 3px 0; overflow-wrap: anywhere; }
 code { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 .fault { border-left: 4px solid #e0a100; }
-.fault ul { margin: 4px 0 10px; padding-left: 22px; columns: 2; font-size: 13px; }
+.fault ul { margin: 4px 0 10px; padding-left: 22px; columns: 2; column-gap: 28px; font-size: 13px; }
 .fault li { break-inside: avoid; overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; display: block; }
 .cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(480px, 1fr)); gap: 16px; }
