@@ -16,13 +16,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import torch
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     FiniteFloat,
     NonNegativeInt,
     PositiveInt,
@@ -53,7 +54,9 @@ class BundleManifest(BaseModel):
 
     `preprocessing` belongs to the preprocessing stage and `training` to the training; both are
     opaque here. `data_digest` identifies the images, and `held_out` names those of them that the
-    weights never saw. `created` is UTC in ISO 8601; `versions` name PyTorch and project.
+    weights never saw. `exposure_level` is the median grey level to which the networks' inputs are
+    brought, None where they stay as they are (`stages.exposure`). `created` is UTC in ISO 8601;
+    `versions` name PyTorch and project.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +68,7 @@ class BundleManifest(BaseModel):
     noise_seed: NonNegativeInt
     paradigm: str = DEFAULT_PARADIGM
     weights_dtype: Literal["float16", "float32"] = "float16"
+    exposure_level: Annotated[float, Field(gt=0, le=255)] | None = None
     preprocessing: dict[str, Scalar | list[Scalar]] = {}
     training: dict[str, Scalar | list[Scalar]] = {}
     data_digest: str

@@ -79,11 +79,6 @@ class Execution:
         return host.numpy()
 
 
-def to_network_range(images: Tensor) -> Tensor:
-    """(B, C, H, W) uint8 -> float32 in [-1, 1]: 0 becomes -1 and 255 becomes 1."""
-    return images.to(torch.float32) / 127.5 - 1
-
-
 def check_batch(
     array: NDArray[np.generic],
     dtype: type[np.generic],

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.errors import BundleError, ConfigError
 from stages.bundle import Bundle
 from stages.device import Precision
-from stages.execution import Execution, check_batch, to_network_range
+from stages.execution import Execution, check_batch
+from stages.exposure import exposure_gain, to_network_range, without_gain
 from stages.reconstruction.noise import NoiseFields
 from stages.reconstruction.paradigms import PARADIGMS, noise_model, scales_at_once
 
@@ -37,6 +38,7 @@ class Reconstructor:
         self._run = PARADIGMS[self.paradigm]
         self._scales_at_once = scales_at_once(self.paradigm, self._settings)
         self._shape = (*manifest.image_size_px, manifest.channels)
+        self._exposure_level = manifest.exposure_level
         self._unet, _ = bundle.networks()
         self.execution.place(self._unet)
         self._schedule = self._settings.make_schedule().to(self.execution.device)
@@ -44,15 +46,17 @@ class Reconstructor:
         self._noise = NoiseFields(manifest.noise_seed, self._shape, self.execution.device)
 
     def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """(B, H, W, C) uint8 -> (B, H, W, C) float16 in [-1, 1].
+        """(B, H, W, C) uint8 -> (B, H, W, C) float16 in [-1, 1], at each image's own exposure.
 
         Raises InputError for another type, or a size that the bundle was not made for.
         """
         check_batch(images, np.uint8, self._shape)
         with self.execution.run():
-            x_0 = to_network_range(self.execution.upload(images, passes=self._scales_at_once))
+            frames = self.execution.upload(images, passes=self._scales_at_once)
+            gain = exposure_gain(frames, self._exposure_level)
+            x_0 = to_network_range(frames, gain)
             x_0_hat = self._run(self._model, self._schedule, x_0, self._noise, self._settings)
-            x_0_hat = x_0_hat[: len(images)].half().permute(0, 2, 3, 1)
+            x_0_hat = without_gain(x_0_hat, gain)[: len(images)].half().permute(0, 2, 3, 1)
             array = self.execution.download(x_0_hat)
         return cast("NDArray[np.float16]", array)
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from stages.bundle import Bundle
 from stages.device import Precision
-from stages.execution import Execution, check_batch, to_network_range
+from stages.execution import Execution, check_batch
+from stages.exposure import exposure_gain, to_network_range, with_gain
 from stages.segmentation.anomaly import image_score
 
 
@@ -29,6 +30,7 @@ class Segmenter:
         self.execution = Execution(device, precision)
         self._top_k = manifest.profile.top_k
         self._shape = (*manifest.image_size_px, manifest.channels)
+        self._exposure_level = manifest.exposure_level
         _, self._network = bundle.networks()
         self.execution.place(self._network)
 
@@ -43,8 +45,10 @@ class Segmenter:
         check_batch(images, np.uint8, self._shape)
         check_batch(reconstructions, np.float16, self._shape, length=len(images))
         with self.execution.run():
-            x_0 = to_network_range(self.execution.upload(images, passes=1))
-            x_0_hat = self.execution.upload(reconstructions, passes=1).float()
+            frames = self.execution.upload(images, passes=1)
+            gain = exposure_gain(frames, self._exposure_level)
+            x_0 = to_network_range(frames, gain)
+            x_0_hat = with_gain(self.execution.upload(reconstructions, passes=1), gain)
             maps = self._network(x_0, x_0_hat)[: len(images), 0].sigmoid()
             scores = self.execution.download(image_score(maps, self._top_k))
             anomaly_maps = self.execution.download(maps.half())

@@ -44,6 +44,29 @@ def test_two_inspectors_agree_to_the_last_bit(bundle: Bundle) -> None:
     np.testing.assert_array_equal(first.inspect(IMAGES).scores, second.inspect(IMAGES).scores)
 
 
+def test_a_model_with_an_exposure_level_scores_a_part_alike_at_every_exposure(
+    make_bundle: Callable[..., Bundle],
+) -> None:
+    rng = np.random.default_rng(6)
+    part = rng.integers(60, 120, (1, 128, 128, 3)).astype(np.uint8)
+    both = np.concatenate([part, 2 * part])
+    evened = Inspector(
+        make_bundle(COMPACT, image_size_px=(128, 128), exposure_level=110.0), "cpu", "float32"
+    ).inspect(both)
+    as_is = Inspector(make_bundle(COMPACT, image_size_px=(128, 128)), "cpu", "float32").inspect(
+        both
+    )
+
+    def apart(reconstructions: np.ndarray) -> float:
+        dark, light = (picture.astype(np.float32) + 1 for picture in reconstructions)
+        within = light < 1.99  # what is lighter is cut off
+        return float(np.abs(2 * dark[within] - light[within]).max())
+
+    assert evened.scores[0] == pytest.approx(evened.scores[1], rel=0.01)  # float16 between both
+    assert apart(evened.reconstructions) < 0.01
+    assert apart(as_is.reconstructions) > 0.1
+
+
 @native_bfloat16
 def test_neither_batch_size_nor_threads_move_a_bfloat16_score(
     bundle: Bundle, threads: Callable[[int], None]
