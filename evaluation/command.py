@@ -20,6 +20,7 @@ from evaluation.datasets import (
     GOOD,
     LabelledFile,
     LabelledPart,
+    at_most,
     labelled_files,
     labelled_parts,
     simulated_parts,
@@ -68,6 +69,7 @@ paradigms and bundles
 examples
   evaluate_line --line 1 --dataset DIR --json out.json --report report/
   evaluate_line --line 1 --dataset DIR --paradigm one_step --paradigm norm_guided
+  evaluate_line --line 1 --dataset DIR --paradigm all --at-most 20
   evaluate_line --line 1 --dataset DIR --bundle seed_1/ --bundle seed_2/ --bundle seed_3/
   evaluate_line --line 3 --parts 500
 
@@ -98,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
     """Evaluate and report. Raises the LineErrors that end the command."""
+    _refuse_at_most_of_parts(arguments)
     configs = _configs(arguments)
     wanted = _paradigms(arguments.paradigm)
     if arguments.json is not None:
@@ -126,6 +129,11 @@ def _write_report(folder: Path, found: Evaluation, details: Details) -> None:
 
     write_report(folder, found, details)
     print(f"Report: {folder / PAGE}")
+
+
+def _refuse_at_most_of_parts(arguments: argparse.Namespace) -> None:
+    if arguments.at_most is not None and arguments.dataset is None:
+        raise ConfigError("--at-most goes with --dataset DIR; --parts N already says how many")
 
 
 def _configs(arguments: argparse.Namespace) -> list[LineConfig]:
@@ -158,9 +166,11 @@ def _collected(test: EvaluationParts) -> LabelledParts:
 
 def _evaluation_parts(arguments: argparse.Namespace, config: LineConfig) -> EvaluationParts:
     if arguments.dataset is not None:
-        files = labelled_files(arguments.dataset)
+        files, source = labelled_files(arguments.dataset), f"folder {arguments.dataset}"
+        if arguments.at_most is not None:
+            files = at_most(files, arguments.at_most)
+            source += f", at most {arguments.at_most} images of each kind"
         kinds = frozenset(file.kind for file in files if isinstance(file, LabelledFile))
-        source = f"folder {arguments.dataset}"
         return EvaluationParts(labelled_parts(files, config.frame), len(files), kinds, source)
     camera, count = drawing_camera(config, "--dataset DIR"), int(arguments.parts)
     seed = camera.seed + SEED_OFFSET if arguments.seed is None else int(arguments.seed)
@@ -176,6 +186,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     images.add_argument("--dataset", type=Path, metavar="DIR", help="data set with test images")
     images.add_argument(
         "--parts", type=whole_number(1), metavar="N", help="draw N parts of the simulated camera"
+    )
+    parser.add_argument(
+        "--at-most",
+        type=whole_number(1),
+        metavar="N",
+        help="take N images of each kind of the data set, evenly spread: for slow paradigms",
     )
     parser.add_argument(
         "--seed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ __all__ = [
     "GOOD",
     "LabelledFile",
     "LabelledPart",
+    "at_most",
     "fit_mask",
     "labelled_files",
     "labelled_parts",
@@ -51,6 +52,22 @@ def labelled_files(folder: Path) -> list[LabelledFile | SkippedPart]:
     """
     data = labelled_images(folder)
     return [*data.tests, *(SkippedPart(name, why) for name, why in data.unusable)]
+
+
+def at_most(
+    files: Sequence[LabelledFile | SkippedPart], count: int
+) -> list[LabelledFile | SkippedPart]:
+    """`count` files of each kind, spread evenly over all of its kind, and all that is unusable."""
+    of_kind: dict[str, list[LabelledFile]] = {}
+    for file in files:
+        if isinstance(file, LabelledFile):
+            of_kind.setdefault(file.kind, []).append(file)
+    kept = {
+        chosen[i * len(chosen) // min(count, len(chosen))].path
+        for chosen in of_kind.values()
+        for i in range(min(count, len(chosen)))
+    }
+    return [file for file in files if isinstance(file, SkippedPart) or file.path in kept]
 
 
 def labelled_parts(

@@ -169,6 +169,8 @@ def test_mistakes_end_with_their_exit_code(
     assert "MVTec" in capsys.readouterr().err
     assert run("--config", tiny_line, "--parts", "2", "--bundle", tmp_path / "missing") == 3
     assert "train_line" in capsys.readouterr().err
+    assert run("--config", tiny_line, "--parts", "2", "--at-most", "1") == 2
+    assert "--dataset" in capsys.readouterr().err
     (tmp_path / "test/good").mkdir(parents=True)
     (tmp_path / "test/good/0.png").write_bytes(b"no image")
     assert run("--config", tiny_line, "--dataset", tmp_path) == 2

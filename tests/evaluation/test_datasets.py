@@ -8,7 +8,9 @@ import pytest
 
 from calibration.images import SkippedPart
 from evaluation.datasets import (
+    LabelledFile,
     LabelledPart,
+    at_most,
     fit_mask,
     labelled_files,
     labelled_parts,
@@ -62,6 +64,19 @@ def test_the_mvtec_layout(tmp_path: Path) -> None:
         expected = np.zeros((64, 96), bool)
         expected[16:32, 24:48] = True
         np.testing.assert_array_equal(defective.mask, expected)
+
+
+def test_at_most_some_of_each_kind_are_spread_over_it(tmp_path: Path) -> None:
+    write(tmp_path / "train/good/0.png", part())
+    for number in range(10):
+        write(tmp_path / f"test/good/{number}.png", part())
+    for number in range(2):
+        write(tmp_path / f"test/dent/{number}.png", part())
+        write(tmp_path / f"ground_truth/dent/{number}.png", mask())
+    kept = at_most(labelled_files(tmp_path), 5)
+    names = [file.name for file in kept if isinstance(file, LabelledFile)]
+    good = [f"test/good/{number}.png" for number in (0, 2, 4, 6, 8)]
+    assert sorted(names) == ["test/dent/0.png", "test/dent/1.png", *good]
 
 
 def test_masks_that_cannot_be_used_are_named(tmp_path: Path) -> None:
