@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TrainingError
+
+FORMAT_VERSION = 2
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers and text to `path`; an older checkpoint stays until this is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save_checkpoint(path: Path, state: dict[str, Any]) -> int:
+    """Write tensors, numbers and text to `path`; an older checkpoint stays until this is whole.
+
+    Gives the size in bytes. Raises TrainingError where it cannot be written.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as out:
-        torch.save(state, out)
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.replace(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            size = _write_durably(unfinished, {"format_version": FORMAT_VERSION, **state})
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return size
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, on the CPU; InputError if it is missing or damaged."""
+    """What `save_checkpoint` wrote, on the CPU.
+
+    Raises InputError if it is missing, damaged or of another version of this program.
+    """
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}: start the training without --resume")
     try:
@@ -33,5 +45,35 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"the checkpoint {path} cannot be read ({error}): start without --resume"
         ) from error
-    assert isinstance(state, dict)
+    if not isinstance(state, dict) or state.pop("format_version", None) != FORMAT_VERSION:
+        raise InputError(
+            f"the checkpoint {path} is of another version of this program: start without --resume"
+        )
     return state
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises TrainingError, in words, where `path` cannot be written, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written ({error.strerror or error}). What was there before is as it "
+            "was, the last checkpoint too: make room on the disk or mend the rights of the folder, "
+            "then go on with --resume"
+        ) from error
+
+
+def _write_durably(path: Path, state: dict[str, Any]) -> int:
+    """Size in bytes. Raises OSError, which PyTorch hides behind an error of its own."""
+    with path.open("wb") as out:
+        try:
+            torch.save(state, out)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+        out.flush()
+        os.fsync(out.fileno())
+        return out.tell()

@@ -60,11 +60,21 @@ def foreground_mask(image: np.ndarray, background: Background | None) -> np.ndar
     return np.asarray(cv2.dilate(part.astype(np.float32), reach))
 
 
+def colour_distance(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far the colours of (H, W, C) float32 are from those of another, or from one colour (C,):
+    the largest difference of a channel, (H, W) float32 in grey levels.
+    """
+    distance = np.abs(image[..., 0] - other[..., 0])
+    for channel in range(1, image.shape[2]):  # many times faster than a maximum along the axis
+        apart = np.abs(image[..., channel] - other[..., channel])
+        np.maximum(distance, apart, out=distance)
+    return np.asarray(distance)
+
+
 def _distance(image: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """(H, W) float32: how far each pixel's surroundings are from the colour, in grey levels."""
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), SMOOTHING_PX)
-    apart: np.ndarray = np.abs(smooth.reshape(image.shape) - colour).max(axis=2)
-    return apart
+    return colour_distance(smooth.reshape(image.shape), colour)
 
 
 def _border(size_px: tuple[int, int]) -> np.ndarray:

@@ -77,11 +77,17 @@ class Lesson:
     restoration: bool = False
 
 
-def joint_losses(model: JointModel, batch: Batch, noise: NoiseDraw, lesson: Lesson) -> Losses:
+def joint_losses(
+    model: JointModel,
+    batch: Batch,
+    noise: NoiseDraw,
+    lesson: Lesson,
+    weights: Tensor | None = None,
+) -> Losses:
     """Both scales through the U-Net as one batch of 2B, the guided estimate, then the mask.
 
-    Nothing is detached, as in the paper: the mask loss also teaches the U-Net to leave a defect
-    out of its estimate.
+    `weights` are those of `mask_loss`. Nothing is detached, as in the paper: the mask loss also
+    teaches the U-Net to leave a defect out of its estimate.
     """
     x_0, labels = batch.images, batch.labels
     alpha_bar_ts = model.schedule.alpha_bar(noise.t_small)
@@ -106,7 +112,7 @@ def joint_losses(model: JointModel, batch: Batch, noise: NoiseDraw, lesson: Less
         model.settings.w,
     )
     logits = model.segmentation(x_0, x_0_hat).float()  # (B, 1, H, W)
-    return Losses(noise_part, mask_loss(logits, batch.masks))
+    return Losses(noise_part, mask_loss(logits, batch.masks, weights))
 
 
 def restoring_noise(eps: Tensor, x_0: Tensor, normals: Tensor, alpha_bar_t: Tensor) -> Tensor:

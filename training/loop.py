@@ -1,15 +1,18 @@
 """The training loop: steps until the budget is spent, with checkpoints, validation and a way out.
 
-Clock and reporting are handed in; SIGINT ends the loop after the step in hand.
+Clock and reporting are handed in; SIGINT ends the loop after the step in hand. Of several processes
+all run the loop; what they do next they decide by what all of them know, and only the first
+validates, reports and writes.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +20,18 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from training.checkpoint import load_checkpoint, save_checkpoint
+from training.distributed import ALONE, World
+from training.report import StepReport
 from training.settings import TrainingSettings
-from training.trainer import StepReport, Trainer
+from training.trainer import Trainer
 from training.validation import Figures
 
 CHECKPOINT_FILE = "checkpoint.pt"
 PAUSE_RATIO = 10.0
 """Between two validations lies at least this many times the time that one takes."""
+VALIDATIONS, STEPS_BETWEEN = 10, 400
+"""With a budget of steps the clock decides nothing that ends up in the weights: there are at most
+so many validations, and at least so many steps between two."""
 
 
 class Reporter(Protocol):
@@ -35,6 +43,10 @@ class Reporter(Protocol):
 
     def validated(self, step: int, figures: Figures, best: bool) -> None:
         """After each validation."""
+        ...
+
+    def saved(self, step: int, size_bytes: int) -> None:
+        """After each checkpoint."""
         ...
 
 
@@ -60,6 +72,7 @@ class Surroundings:
     validate: Callable[[], Figures]
     reporter: Reporter
     clock: Callable[[], float]
+    world: World = ALONE
 
 
 class Loop:
@@ -76,10 +89,13 @@ class Loop:
         self._trainer, self._settings = trainer, settings
         self._reporter, self._clock = surroundings.reporter, surroundings.clock
         self._validate, self._identity = surroundings.validate, surroundings.identity
+        self._world = surroundings.world
         self._checkpoint = surroundings.folder / CHECKPOINT_FILE
         self._stop = threading.Event()
+        self._began_s = 0.0
         self._checkpointed_s = self._validated_s = self._validation_s = 0.0
-        self._validated_step = -1
+        self._validated_step = 0
+        self._saved: tuple[int, int] | None = None
 
     @property
     def progress(self) -> float:
@@ -92,7 +108,7 @@ class Loop:
 
     def resume(self) -> None:
         """Go on from the last checkpoint; InputError if it is missing, damaged or another's."""
-        state = load_checkpoint(self._checkpoint)
+        state = self._world.of_first(lambda: load_checkpoint(self._checkpoint))
         if state["identity"] != self._identity:
             raise InputError(
                 f"{self._checkpoint} belongs to another training: {state['identity']}; this one "
@@ -100,7 +116,9 @@ class Loop:
             )
         self._trainer.restore(state["trainer"])
         self.elapsed_s = self._checkpointed_s = self._validated_s = float(state["elapsed_s"])
+        self._validated_step = int(state["validated_step"])
         self.best = _best_from(state["best"])
+        self._saved = self._position()
 
     def stop(self) -> None:
         """End after the step in hand; may be called from a signal handler or another thread."""
@@ -108,52 +126,76 @@ class Loop:
 
     def run(self) -> bool:
         """True when the budget is spent, False when stopped before; a checkpoint is there then."""
-        before_s, started = self.elapsed_s, self._clock()
+        self._began_s = self._clock() - self.elapsed_s
         with _stopping_on_interrupt(self.stop):
-            while self.progress < 1.0 and not self._stop.is_set():
-                report = self._trainer.step(self.progress)
-                self.elapsed_s = before_s + self._clock() - started
-                self._reporter.stepped(report, self.progress, self.elapsed_s)
+            while self._goes_on():
                 self._keep_up()
-                self.elapsed_s = before_s + self._clock() - started
+                report = self._trainer.step(self.progress)
+                if self._world.first:
+                    elapsed_s = self._clock() - self._began_s
+                    self._reporter.stepped(report, self.progress, elapsed_s)
         finished = self.progress >= 1.0
         if finished:
             self._validate_now()
-        self._save()
+        if self._position() != self._saved:
+            self._save()
         return finished
 
+    def _goes_on(self) -> bool:
+        """Whether there is budget left and nobody wants to stop; all processes answer alike."""
+        elapsed_s = self._clock() - self._began_s
+        self.elapsed_s, stopped = self._world.largest(elapsed_s, self._stop.is_set())
+        return self.progress < 1.0 and not stopped
+
     def _keep_up(self) -> None:
-        settings = self._settings
-        pause_s = max(60.0 * settings.validation_minutes, PAUSE_RATIO * self._validation_s)
-        if self.elapsed_s - self._validated_s >= pause_s:
-            started = self._clock()
+        """What is due before the next step; a resumed training does it where this one would."""
+        if self._validation_is_due():
+            self._validated_s, started_s = self.elapsed_s, self._clock()
             self._validate_now()
-            self._validation_s = self._clock() - started
-            self._validated_s = self.elapsed_s
-        if self.elapsed_s - self._checkpointed_s >= 60.0 * settings.checkpoint_minutes:
+            (self._validation_s,) = self._world.largest(self._clock() - started_s)
+        if self.elapsed_s - self._checkpointed_s >= 60.0 * self._settings.checkpoint_minutes:
             self._save()
             self._checkpointed_s = self.elapsed_s
 
+    def _validation_is_due(self) -> bool:
+        settings, step = self._settings, self._trainer.step_count
+        if settings.steps is not None:
+            between = max(math.ceil(settings.steps / VALIDATIONS), STEPS_BETWEEN)
+            return step > 0 and step % between == 0
+        pause_s = max(60.0 * settings.validation_minutes, PAUSE_RATIO * self._validation_s)
+        return self.elapsed_s - self._validated_s >= pause_s
+
     def _validate_now(self) -> None:
         step = self._trainer.step_count
-        if step == self._validated_step:
+        if step == self._validated_step and self.best is not None:
             return
-        figures = self._validate()
+        self._trainer.check_weights()
+        figures = self._world.of_first(self._validate)
         better = self.best is None or figures.merit >= self.best.figures.merit
         if better:
             unet, segmentation = self._trainer.averaged()
             self.best = Best(step, figures, _copied(unet), _copied(segmentation))
         self._validated_step = step
-        self._reporter.validated(step, figures, better)
+        if self._world.first:
+            self._reporter.validated(step, figures, better)
+
+    def _position(self) -> tuple[int, int]:
+        """What a checkpoint that lies on the disk is up to date with, or not."""
+        return self._trainer.step_count, self._validated_step
 
     def _save(self) -> None:
+        self._trainer.check_weights()
         state = {
             "identity": self._identity,
             "trainer": self._trainer.state(),
             "elapsed_s": self.elapsed_s,
+            "validated_step": self._validated_step,
             "best": _best_state(self.best),
         }
-        save_checkpoint(self._checkpoint, state)
+        size = self._world.of_first(lambda: save_checkpoint(self._checkpoint, state))
+        self._saved = self._position()
+        if self._world.first:
+            self._reporter.saved(self._trainer.step_count, size)
 
 
 @contextmanager
@@ -176,9 +218,8 @@ def _copied(network: Any) -> dict[str, Tensor]:
 def _best_state(best: Best | None) -> dict[str, Any] | None:
     if best is None:
         return None
-    figures = {**best.figures.as_mapping(), "auroc_of_kind": best.figures.auroc_of_kind}
     networks = {"unet": best.unet, "segmentation": best.segmentation}
-    return {"step": best.step, "figures": figures, **networks}
+    return {"step": best.step, "figures": asdict(best.figures), **networks}
 
 
 def _best_from(state: dict[str, Any] | None) -> Best | None:

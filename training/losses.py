@@ -41,17 +41,28 @@ def noise_loss(
     return (normal * (small + big) / 2.0).sum() / normal.sum().clamp(min=1.0)
 
 
-def focal_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of (1 - p)^2 (-log p), p the probability of the true class; logits, mask (B, 1, H, W).
+def focal_loss(
+    logits: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean of (1 - p)^2 (-log p), p the probability of the true class; all (B, 1, H, W).
 
     Stable for logits of any size: -log p is taken from the logits, not from a probability.
     """
     minus_log_p = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
     wrong = -torch.expm1(-minus_log_p)
-    return (wrong**FOCAL_EXPONENT * minus_log_p).mean()
+    return _mean(wrong**FOCAL_EXPONENT * minus_log_p, weights)
 
 
-def mask_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(10): SmoothL1(M, M_hat) + 5 focal(M, M_hat), with M_hat = sigmoid(logits)."""
-    smooth = functional.smooth_l1_loss(torch.sigmoid(logits), mask)
-    return smooth + FOCAL_WEIGHT * focal_loss(logits, mask)
+def mask_loss(
+    logits: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(10): SmoothL1(M, M_hat) + 5 focal(M, M_hat), with M_hat = sigmoid(logits).
+
+    `weights` (B, 1, H, W), not in the paper, say how much each pixel counts.
+    """
+    smooth = functional.smooth_l1_loss(torch.sigmoid(logits), mask, reduction="none")
+    return _mean(smooth, weights) + FOCAL_WEIGHT * focal_loss(logits, mask, weights)
+
+
+def _mean(values: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    return (values if weights is None else values * weights).mean()

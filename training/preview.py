@@ -63,10 +63,12 @@ def _chart(entries: list[dict[str, float]], series: dict[str, tuple[int, int, in
     top = max(1e-6, *(e[name] for e in shown for name in series if name in e))
     for row, (name, colour) in enumerate(series.items()):
         values = [(e["step"] / last, e[name] / top) for e in shown if name in e]
+        if not values:  # a training may leave out what this network learns from
+            continue
         points = np.array(values) * [1, -1] * [width - 20, height - 60] + [10, height - 20]
         corners = [np.round(points).astype(np.int32)]
         cv2.polylines(chart, corners, False, colour, 1, cv2.LINE_AA)
-        final = f"{name}: {shown[-1].get(name, 0.0):.4f} at step {last} (top edge: {top:.3g})"
+        final = f"{name}: {values[-1][1] * top:.4f} at step {last} (top edge: {top:.3g})"
         place = (10, 14 + 16 * row)
         cv2.putText(chart, final, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
     return chart

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stages.exposure import Exposure
 from training.synthesis import AnomalyKind
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -26,10 +27,16 @@ class TrainingSettings(BaseModel):
     network that is shown reconstructions of noise learns to ignore them, and its gradients spoil
     them further. From `joint_share` of the budget on, the U-Net stays as it is and the segmentation
     network learns alone, on a pool of `pool_images` reconstructions of which `pool_refresh` of the
-    steps replace a few; `pool_whole_share` of its steps are on whole images. Between the two shares
-    both learn jointly: 0 and 1 is the paper's training. `restoration` also gives the U-Net the
-    anomalous samples, with the part without its anomaly as the answer; the paper leaves them out
-    of (9), and good parts are then redrawn more exactly.
+    steps replace a few: from `pool_batch_size` crops a step or, in `pool_whole_share` of the steps,
+    from whole images. After `settling_share` of this phase the statistics of its batch norm stay
+    as they are on whole images (`training.statistics`). Between the two shares both learn jointly:
+    0 and 1 is the paper's training. `restoration` also gives the U-Net the anomalous samples, with
+    the part without its anomaly as the answer; the paper leaves them out of (9), and good parts
+    are then redrawn more exactly.
+
+    `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
+    `exposure` evened brings all images to one brightness (`stages.exposure`); auto does so where
+    that of the good parts varies much.
 
     The rates are the peaks; a network's rate ends its phase near zero, unless `rate_schedule` is
     constant.
@@ -46,6 +53,7 @@ class TrainingSettings(BaseModel):
     batch_size: Annotated[int, Field(ge=2)] = 4
     crop_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
     whole_share: Share = 0.5
+    exposure: Exposure = "auto"
     flip_horizontal: bool = False
     flip_vertical: bool = False
     brightness_jitter: Share = 0.04
@@ -53,7 +61,7 @@ class TrainingSettings(BaseModel):
     textures: str | None = None
 
     learning_rate: Positive = 2e-3
-    segmentation_rate: Positive = 5e-3
+    segmentation_rate: Positive = 1e-3
     rate_schedule: Literal["cosine", "constant"] = "cosine"
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
@@ -64,8 +72,11 @@ class TrainingSettings(BaseModel):
     joint_share: Share = 0.36
     pool_images: Annotated[int, Field(ge=4)] = 256
     pool_refresh: Share = 0.1
-    pool_whole_share: Share = 0.1
+    pool_batch_size: Annotated[int, Field(ge=1)] = 8
+    pool_whole_share: Share = 0.15
+    settling_share: Share = 0.75
     restoration: bool = False
+    balance: Share = 0.5
 
     validation_share: Share = 0.15
     validation_images: Annotated[int, Field(ge=4)] = 48
@@ -106,7 +117,10 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "weight_decay": 0.0,
             "ema_decay": 0.0,
             "focus_share": 0.0,
-        }
+            "balance": 0.0,
+        },
+        "texture": {"reconstruction_share": 0.2, "joint_share": 0.2},
     }
 )
-"""Settings that come with a profile instead of the defaults: the paper's training for `paper`."""
+"""Settings that come with a profile instead of the defaults: the paper's training for `paper`; for
+`texture` most of the time for the segmentation network, which has most to learn."""

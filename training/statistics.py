@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -39,6 +39,23 @@ def freeze_statistics(network: nn.Module) -> None:
     """Let the network train on with its running statistics as they are."""
     for norm in _batch_norms(network):
         norm.eval()
+
+
+def running_statistics(network: nn.Module) -> list[Tensor]:
+    """Means and variances (C,) of all batch norms, live."""
+    return [tensor for norm in _batch_norms(network) for tensor in _statistics(norm)]
+
+
+def moving_statistics(network: nn.Module) -> list[Tensor]:
+    """Those of them that follow the images of a forward pass: not of a frozen network."""
+    return [s for norm in _batch_norms(network) if norm.training for s in _statistics(norm)]
+
+
+def _statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None, "a batch norm with running statistics"
+    assert variance is not None, "a batch norm with running statistics"
+    return mean, variance
 
 
 def _batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:

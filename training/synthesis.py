@@ -3,20 +3,26 @@
 Beyond the papers' Perlin masks the kinds follow what goes wrong on real parts, most of it small
 and faint: lines, cracks, specks, stains, uneven brightness, dents, warps and foreign pieces.
 beta follows from a contrast drawn in grey levels, so that faint defects are as frequent as plain
-ones. Images are (H, W, C) float32 in grey levels [0, 255].
+ones; none is fainter than what its surroundings do by themselves, for that would be a lie to the
+networks. Images are (H, W, C) float32 in whole grey levels [0, 255]. A defect is painted in the box
+that its region needs; most are small, and painting must cost little of a training step.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
 from training import shapes, textures
+from training.foreground import colour_distance
+from training.shapes import Box
 
 VISIBLE_LEVELS = 4.0
 """A pixel belongs to the mask only where S and N differ by this many grey levels or, less, lie
@@ -26,13 +32,17 @@ MINIMUM_MASK_PX = 5
 STROKES_ON_WHOLE = 4
 SEVERAL_SHARE = 0.75
 """Most whole images get several paintings of the kinds that crops get, most of them small; the
-others one of those that need the whole image in view."""
+others those that need the whole image in view, and of which no crop must be cut: inside a large
+region nothing tells what is wrong."""
 
 TINT_SHARES = (0.6, 0.25, 0.15)
 """How often something lighter or darker has the colour of its place, is grey, or is tinted."""
 
 STRONGEST_LEVELS = 110.0
+MOST_OF_STRONGEST = 0.7
 ATTEMPTS = 6
+MARGIN_PX = 8
+"""Around what is painted, for the flanks of a dent and the neighbours of a pixel."""
 
 
 class AnomalyKind(StrEnum):
@@ -48,31 +58,58 @@ class AnomalyKind(StrEnum):
     WARP = "warp"
     DENT = "dent"
     TRANSPLANT = "transplant"
+    WEAR = "wear"
+    CHIP = "chip"
+    STEP = "step"
 
 
-Appearance = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
-"""(image N, region M (H, W) in [0, 1], rng) -> A, of the image's shape."""
+@dataclass(frozen=True)
+class Place:
+    """Where a defect is painted: the whole `image` N (H, W, C), a `box` of it, and in this box the
+    `region` M (h, w) in [0, 1], in `weights` (h, w, C) the same for every channel.
+    """
+
+    image: np.ndarray
+    box: Box
+    region: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def piece(self) -> np.ndarray:
+        """The box of the image, (h, w, C), a view."""
+        return self.box.cut(self.image)
+
+
+Appearance = Callable[[Place, np.random.Generator], np.ndarray]
+"""(place, rng) -> A in the box of the place, (h, w, C); what leaves [0, 255] is cut off."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """`images` S and `normals` N (B, C, H, W) float32 in [-1, 1], `masks` (B, 1, H, W) and
-    `labels` y (B,) 0/1.
+    `labels` y (B,) 0/1. `may_be_cut`: (B,) whether a crop of the image tells what the mask says.
     """
 
     images: torch.Tensor
     normals: torch.Tensor
     masks: torch.Tensor
     labels: torch.Tensor
+    may_be_cut: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Recipe:
+    """How a kind is painted: at least with `faintest_levels`, and with `faintest_spread` times the
+    standard deviation of its surroundings. The shares are relative.
+    """
+
     shape: shapes.Shape
     appearances: tuple[Appearance, ...]
     faintest_levels: float
+    faintest_spread: float
     share_of_crops: float
     share_of_whole: float
+    at_edge: bool = False
 
 
 class Synthesizer:
@@ -102,12 +139,16 @@ class Synthesizer:
         images = clean.copy()
         if painted is None:
             painted = len(images) // 2 if len(images) > 1 else int(rng.integers(2))
+        may_be_cut = [True] * len(images)
         for i in range(len(images) - painted, len(images)):
             several = whole and rng.random() < SEVERAL_SHARE
+            may_be_cut[i] = several or not whole
             for _ in range(STROKES_ON_WHOLE if several else 1):
-                images[i], _ = self.paint(images[i], foregrounds[i], rng, whole and not several)
-        masks = np.stack([visible_change(*pair) for pair in zip(images, clean, strict=True)])
-        return to_batch(images, clean, masks)
+                self._paint_onto(images[i], foregrounds[i], rng, whole and not several)
+        masks = np.zeros(images.shape[:3], np.float32)
+        for i in range(len(images) - painted, len(images)):
+            masks[i] = visible_change(images[i], clean[i])
+        return replace(to_batch(images, clean, masks), may_be_cut=tuple(may_be_cut))
 
     def paint(
         self, image: np.ndarray, foreground: np.ndarray, rng: np.random.Generator, whole: bool
@@ -116,16 +157,8 @@ class Synthesizer:
 
         The mask is empty only if nothing visible could be painted, as on an empty foreground.
         """
-        shares = np.array([self._share(kind, whole) for kind in self._kinds])
-        painted = image
-        wanted = int(rng.choice([1, 1, 1, 2, 3] if whole else [1, 1, 1, 1, 2]))
-        for _ in range(ATTEMPTS):
-            kind = self._kinds[int(rng.choice(len(shares), p=shares / shares.sum()))]
-            attempt = self.paint_kind(painted, foreground, kind, rng)
-            if visible_change(attempt, painted).sum() >= MINIMUM_MASK_PX:
-                painted, wanted = attempt, wanted - 1
-            if wanted == 0:
-                break
+        painted = image.copy()
+        self._paint_onto(painted, foreground, rng, whole)
         return painted, visible_change(painted, image)
 
     def paint_kind(
@@ -136,15 +169,57 @@ class Synthesizer:
         rng: np.random.Generator,
     ) -> np.ndarray:
         """One anomaly of `kind`, by (12); whole grey levels, as a camera would give them."""
+        painted = image.copy()
+        stroke = self._stroke(image, foreground, kind, rng)
+        if stroke is not None:
+            box, piece = stroke
+            box.cut(painted)[...] = piece
+        return painted
+
+    def _paint_onto(
+        self, image: np.ndarray, foreground: np.ndarray, rng: np.random.Generator, whole: bool
+    ) -> None:
+        """One to three anomalies that can be seen, onto the image itself."""
+        shares = np.array([self._share(kind, whole) for kind in self._kinds])
+        wanted = int(rng.choice([1, 1, 1, 2, 3] if whole else [1, 1, 1, 1, 2]))
+        for _ in range(ATTEMPTS):
+            kind = self._kinds[int(rng.choice(len(shares), p=shares / shares.sum()))]
+            stroke = self._stroke(image, foreground, kind, rng)
+            if stroke is None:
+                continue
+            box, piece = stroke
+            if visible_change(piece, box.cut(image)).sum() >= MINIMUM_MASK_PX:
+                box.cut(image)[...] = piece
+                wanted -= 1
+            if wanted == 0:
+                break
+
+    def _stroke(
+        self,
+        image: np.ndarray,
+        foreground: np.ndarray,
+        kind: AnomalyKind,
+        rng: np.random.Generator,
+    ) -> tuple[Box, np.ndarray] | None:
+        """A box of the image and what (12) makes of it, (h, w, C); None if there is no region, or
+        what would be painted is hardly different from what is there.
+        """
         recipe = self._recipes[kind]
-        anchor = _anchor(foreground, rng)
-        region = recipe.shape(image.shape[0], image.shape[1], anchor, rng) * foreground
+        height, width = foreground.shape
+        anchor = _edge_anchor(foreground, rng) if recipe.at_edge else _anchor(foreground, rng)
+        region = recipe.shape(height, width, anchor, rng)
+        place = _place(image, foreground, region)
+        if place is None:
+            return None
         appearance = recipe.appearances[int(rng.integers(len(recipe.appearances)))]
-        other = np.clip(appearance(image, region, rng), 0.0, 255.0)
-        contrast = np.exp(rng.uniform(np.log(recipe.faintest_levels), np.log(STRONGEST_LEVELS)))
-        beta = _beta_for(image, other, region, float(contrast))
-        weight = (1.0 - beta) * region[:, :, None]
-        return np.asarray(np.round(image + weight * (other - image)), dtype=np.float32)
+        other = np.clip(appearance(place, rng), 0.0, 255.0)
+        change = place.weights * (other - place.piece)  # M (A - N)
+        full = cv2.norm(change, cv2.NORM_L1) / max(cv2.norm(place.weights, cv2.NORM_L1), 1e-6)
+        contrast = _contrast(recipe, place, rng)
+        if full < contrast.faintest:
+            return None
+        share = np.float32(min(1.0, contrast.wanted / max(full, 1e-6)))  # 1 - beta
+        return place.box, np.round(place.piece + share * change)
 
     def _share(self, kind: AnomalyKind, whole: bool) -> float:
         recipe = self._recipes[kind]
@@ -153,7 +228,7 @@ class Synthesizer:
 
 def visible_change(painted: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Where two (H, W, C) images differ visibly, (H, W) float32 0 or 1; see VISIBLE_LEVELS."""
-    change = np.abs(painted - image).max(axis=2)
+    change = colour_distance(painted, image)
     around = np.asarray(cv2.blur(change, (3, 3)))
     visible = (change >= 1.0) & (np.maximum(change, around) >= VISIBLE_LEVELS)
     return np.asarray(visible, dtype=np.float32)
@@ -166,37 +241,63 @@ def to_batch(images: np.ndarray, normals: np.ndarray, masks: np.ndarray) -> Batc
 
 
 def _planes(images: np.ndarray) -> torch.Tensor:
-    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    return planes.float() / 127.5 - 1.0
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return planes.clone(memory_format=torch.contiguous_format).div_(127.5).sub_(1.0)
 
 
 def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
-    def texture(image: np.ndarray, _: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def texture(place: Place, rng: np.random.Generator) -> np.ndarray:
         if bank is not None and rng.random() < 0.7:
-            return _piece(bank[int(rng.integers(len(bank)))], image, rng)
-        return textures.procedural_texture(image.shape, rng)
+            return _piece_of(bank[int(rng.integers(len(bank)))], place, rng)
+        return textures.procedural_texture(place.piece.shape, min(place.image.shape[:2]), rng)
 
     kind = AnomalyKind
     own: tuple[Appearance, ...] = (_turned, _shuffled)
+    shades, any_colour = (_shifted, _shifted, _flat), (_shifted, _flat)
+    rough = (_flat, _grainy, _shifted)
     return {
-        kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, _shifted, _flat), 10, 1.0, 1.0),
-        kind.SCRATCH: _Recipe(shapes.scratch, (_shifted, _shifted, _flat, _shaded), 14, 3.0, 3.0),
-        kind.CRACK: _Recipe(shapes.crack, (_shifted, _shifted, _flat), 14, 3.0, 3.0),
-        kind.SPECK: _Recipe(shapes.specks, (_shifted, _flat), 18, 2.5, 2.5),
-        kind.BLOB: _Recipe(shapes.blob, (_shifted, _flat, texture, *own), 10, 1.5, 1.5),
-        kind.STAIN: _Recipe(shapes.stain, (_shifted, _shifted, _flat), 8, 1.5, 1.5),
-        kind.DRIFT: _Recipe(shapes.drift, (_shifted, _shifted, _flat), 10, 0.3, 1.5),
-        kind.WARP: _Recipe(shapes.stain, (_displaced,), STRONGEST_LEVELS, 0.5, 0.5),
-        kind.DENT: _Recipe(shapes.stain, (_shaded,), 10, 1.5, 1.5),
-        kind.TRANSPLANT: _Recipe(shapes.patch, (_turned, _shuffled), 10, 0.7, 0.7),
+        kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, *any_colour), 10, 2, 1.0, 1.0),
+        kind.SCRATCH: _Recipe(shapes.scratch, (*shades, _shaded), 14, 3, 3.0, 1.0),
+        kind.CRACK: _Recipe(shapes.crack, shades, 14, 3, 3.0, 1.0),
+        kind.SPECK: _Recipe(shapes.specks, any_colour, 18, 4, 2.5, 1.0),
+        kind.BLOB: _Recipe(shapes.blob, (*any_colour, texture, *own), 10, 2, 1.5, 1.0),
+        kind.STAIN: _Recipe(shapes.stain, shades, 8, 2, 1.5, 1.5),
+        kind.DRIFT: _Recipe(shapes.drift, shades, 10, 1.5, 0.05, 2.0),
+        kind.WARP: _Recipe(shapes.stain, (_displaced,), 0, 0, 0.1, 0.2),
+        kind.DENT: _Recipe(shapes.stain, (_shaded,), 10, 2, 1.5, 1.0),
+        kind.TRANSPLANT: _Recipe(shapes.patch, (_turned, _shuffled), 10, 2, 0.7, 0.7),
+        kind.WEAR: _Recipe(shapes.area, (_worn,), 0, 0, 0.2, 1.0),
+        kind.CHIP: _Recipe(shapes.blob, rough, 14, 3, 0.7, 0.5, at_edge=True),
+        kind.STEP: _Recipe(shapes.step, (_shifted, _shifted, _worn), 10, 1.2, 0.0, 2.0),
     }
 
 
-def _beta_for(image: np.ndarray, other: np.ndarray, region: np.ndarray, contrast: float) -> float:
-    """The beta of (12) that leaves `contrast` grey levels on average inside the region."""
-    difference = float((np.abs(other - image).mean(axis=2) * region).sum())
-    full = difference / max(float(region.sum()), 1e-6)
-    return max(0.0, 1.0 - contrast / max(full, 1e-6))
+def _place(image: np.ndarray, foreground: np.ndarray, region: np.ndarray) -> Place | None:
+    """The box of what of a region (H, W) lies on the part; None if nothing does."""
+    box = shapes.bounds(region, MARGIN_PX)
+    if box is None:
+        return None
+    on_part = box.cut(region) * box.cut(foreground)
+    if on_part.max() <= shapes.NEGLIGIBLE:
+        return None
+    return Place(image, box, on_part, textures.in_channels(on_part, image.shape[2]))
+
+
+class _Contrast(NamedTuple):
+    """Mean change inside a region, in grey levels: the least that counts, and what is wanted."""
+
+    faintest: float
+    wanted: float
+
+
+def _contrast(recipe: _Recipe, place: Place, rng: np.random.Generator) -> _Contrast:
+    if not recipe.faintest_levels:  # as it comes
+        return _Contrast(0.0, STRONGEST_LEVELS)
+    spread = float(np.mean(cv2.meanStdDev(place.piece)[1]))
+    faintest = max(recipe.faintest_levels, recipe.faintest_spread * spread)
+    faintest = min(faintest, MOST_OF_STRONGEST * STRONGEST_LEVELS)
+    wanted = math.exp(rng.uniform(math.log(faintest), math.log(STRONGEST_LEVELS)))
+    return _Contrast(faintest, wanted)
 
 
 def _anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
@@ -209,58 +310,76 @@ def _anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
     return float(y), float(x)
 
 
-def _shifted(image: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _edge_anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
+    """A pixel at the edge of the part, or of the image where that cuts it off."""
+    inside = (foreground > 0.5).astype(np.uint8)
+    cross = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    core = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    edge = np.flatnonzero(inside > core)
+    if edge.size == 0:
+        return _anchor(foreground, rng)
+    y, x = divmod(int(edge[int(rng.integers(edge.size))]), foreground.shape[1])
+    return float(y), float(x)
+
+
+def _shifted(place: Place, rng: np.random.Generator) -> np.ndarray:
     """Lighter or darker by half the range; (12) then draws it back to the wanted contrast.
 
     Mostly in the colour of the place, as light, scratches and grooves change it, which leaves
     the hue as it is; the rest in grey or with a tint.
     """
-    weights = region / max(float(region.sum()), 1e-6)
-    colour = (image * weights[:, :, None]).sum(axis=(0, 1))  # (C,)
+    channels = place.image.shape[2]
+    weighted = textures.mean_colour(place.piece * place.weights)
+    colour: np.ndarray = weighted / max(float(place.region.mean()), 1e-6)
     level = float(colour.mean())
-    darker = level > 215.0 or (level > 40.0 and rng.random() < 0.5)
-    tint = (
-        colour / max(level, 1.0),
-        np.ones(image.shape[2]),
-        rng.uniform(0.3, 1.0, image.shape[2]),
-    )[int(rng.choice(3, p=TINT_SHARES))]
-    return np.asarray(image + (-128.0 if darker else 128.0) * tint, dtype=np.float32)
+    own: np.ndarray = (colour + 1.0) / (level + 1.0)
+    tints = (own, np.ones(channels), rng.uniform(0.3, 1.0, (channels,)))
+    shift = 128.0 * textures.direction(level, rng) * tints[int(rng.choice(3, p=TINT_SHARES))]
+    return np.asarray(place.piece + textures.in_colour(shift, place.box.width))
 
 
-def _flat(image: np.ndarray, _: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _flat(place: Place, rng: np.random.Generator) -> np.ndarray:
     """One colour without texture, anything from grey to vivid."""
-    grey, vivid = rng.uniform(0.0, 255.0), rng.uniform(0.0, 255.0, image.shape[2])
-    colour = grey + rng.random() * (vivid - grey)
-    return np.broadcast_to(np.asarray(colour, dtype=np.float32), image.shape)
+    grey, vivid = rng.uniform(0.0, 255.0), rng.uniform(0.0, 255.0, place.image.shape[2])
+    colour = np.asarray(grey + rng.random() * (vivid - grey))
+    return np.broadcast_to(textures.in_colour(colour, place.box.width), place.piece.shape)
 
 
-def _shaded(image: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shaded(place: Place, rng: np.random.Generator) -> np.ndarray:
     """The light and the dark flank of a dent, a bump or a groove, lit from a random side."""
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    soft = cv2.GaussianBlur(region, (0, 0), rng.uniform(0.7, 2.5))
-    slope = np.cos(angle) * cv2.Sobel(soft, cv2.CV_32F, 1, 0)
-    slope = slope + np.sin(angle) * cv2.Sobel(soft, cv2.CV_32F, 0, 1)
-    shading = 160.0 * slope / max(float(np.abs(slope).max()), 1e-6)
-    return np.asarray(image + shading[:, :, None], dtype=np.float32)
+    soft = cv2.GaussianBlur(place.region, (0, 0), rng.uniform(0.7, 2.5))
+    across, down = (np.asarray(cv2.Sobel(soft, cv2.CV_32F, *way)) for way in ((1, 0), (0, 1)))
+    slope = math.cos(angle) * across + math.sin(angle) * down
+    shading = slope * (160.0 / max(float(np.abs(slope).max()), 1e-6))
+    return np.asarray(place.piece + textures.in_channels(shading, place.image.shape[2]))
 
 
-def _turned(image: np.ndarray, _: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return textures.turned(image, rng)
+def _turned(place: Place, rng: np.random.Generator) -> np.ndarray:
+    return textures.turned(place.image, place.box, rng)
 
 
-def _shuffled(image: np.ndarray, _: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return textures.shuffled(image, rng)
+def _shuffled(place: Place, rng: np.random.Generator) -> np.ndarray:
+    return textures.shuffled(place.image, place.box, rng)
 
 
-def _displaced(image: np.ndarray, _: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return textures.displaced(image, rng)
+def _displaced(place: Place, rng: np.random.Generator) -> np.ndarray:
+    return textures.displaced(place.image, place.box, rng)
 
 
-def _piece(texture: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random piece of a texture, of the image's size."""
-    height, width = image.shape[:2]
+def _worn(place: Place, rng: np.random.Generator) -> np.ndarray:
+    return textures.worn(place.piece, rng)
+
+
+def _grainy(place: Place, rng: np.random.Generator) -> np.ndarray:
+    return textures.grainy(place.piece, rng)
+
+
+def _piece_of(texture: np.ndarray, place: Place, rng: np.random.Generator) -> np.ndarray:
+    """A random piece of a texture, of the size of the box."""
+    height, width = place.box.height, place.box.width
     y = int(rng.integers(max(1, texture.shape[0] - height + 1)))
     x = int(rng.integers(max(1, texture.shape[1] - width + 1)))
     piece = texture[y : y + height, x : x + width].astype(np.float32)
     sized = cv2.resize(piece, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(sized).reshape(image.shape)
+    return np.asarray(sized).reshape(place.piece.shape)

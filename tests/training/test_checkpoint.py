@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import torch
 
-from pipeline.errors import InputError
-from training import checkpoint
+from pipeline.errors import InputError, TrainingError
 from training.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -20,21 +21,38 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert loaded == {"step": 7, "rng": '{"a": 1}', "best": None}
 
 
-def test_a_failed_write_leaves_the_old_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_to_do(
+    tmp_path: Path, files_up_to: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"step": 1})
+    large = {"step": 2, "weights": torch.zeros(100_000)}
 
-    def full_disk(state: object, out: object) -> None:
-        out.write(b"half of it")  # type: ignore[attr-defined]
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(checkpoint.torch, "save", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(path, {"step": 2})
+    with (
+        files_up_to(50_000),
+        pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be written .*room.*--resume"),
+    ):
+        save_checkpoint(path, large)
 
     assert load_checkpoint(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]  # nothing unfinished takes up room
+    assert save_checkpoint(path, large) == path.stat().st_size > 400_000
+    assert load_checkpoint(path)["step"] == 2
+
+
+def test_a_folder_that_cannot_be_made_is_a_training_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way of the folder")
+
+    with pytest.raises(TrainingError, match="cannot be written"):
+        save_checkpoint(tmp_path / "file" / "checkpoint.pt", {"step": 1})
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"identity": "as before", "trainer": {"rng": "{}"}}, path)
+
+    with pytest.raises(InputError, match=r"another version.*without --resume"):
+        load_checkpoint(path)
 
 
 def test_a_missing_checkpoint_is_an_input_error(tmp_path: Path) -> None:

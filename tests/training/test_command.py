@@ -5,27 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import yaml
 
-from pipeline.config_file import line_file
 from stages.bundle import load_bundle
+from stages.exposure import LEVEL
 from training import command
 from training.command import main
-
-
-@pytest.fixture
-def line(tmp_path: Path, normals: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small folder line with 28 images, and the tiny profile in place of compact."""
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    for i, image in enumerate(normals[:28]):
-        cv2.imwrite(str(parts / f"{i:02d}.png"), image)
-    data = yaml.safe_load(line_file(1).read_text())
-    data["frame"]["input_px"] = [64, 64]
-    data["model"]["bundle"] = str(tmp_path / "bundle")
-    path = tmp_path / "line_1.yaml"
-    path.write_text(yaml.safe_dump(data))
-    return path
 
 
 def run(*arguments: object) -> int:
@@ -33,12 +17,6 @@ def run(*arguments: object) -> int:
         main([str(argument) for argument in arguments])
     code = ended.value.code
     return code if isinstance(code, int) else 0
-
-
-@pytest.fixture
-def tiny_as_compact(tiny_profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    profiles = command.PROFILES
-    monkeypatch.setitem(profiles, "compact", profiles[tiny_profile])
 
 
 @pytest.mark.usefixtures("tiny_as_compact")
@@ -52,6 +30,7 @@ def test_a_folder_of_images_becomes_the_lines_bundle(
 
     bundle = load_bundle(line.parent / "bundle")
     assert bundle.manifest.channels == 1
+    assert bundle.manifest.exposure_level is None
     assert bundle.manifest.preprocessing["input_px"] == [64, 64]
     shown = capsys.readouterr().out
     assert "28 images" in shown
@@ -70,6 +49,44 @@ def test_both_networks_may_be_trained_together(line: Path) -> None:
     made = load_bundle(line.parent / "bundle").manifest.training
     assert (made["reconstruction_share"], made["joint_share"]) == (0.0, 1.0)
     assert made["learning_rate"] == 1e-4
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
+@pytest.mark.parametrize(
+    ("wanted", "level"), [((), LEVEL), (("--exposure", "as_is"), None)], ids=["auto", "as_is"]
+)
+def test_parts_of_varied_brightness_are_evened_out(
+    line: Path,
+    wanted: tuple[str, ...],
+    level: float | None,
+    normals: np.ndarray,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = line.parent / "varied"
+    images.mkdir()
+    for i, image in enumerate(normals[:28]):
+        gain = (0.3, 0.6, 1.0, 1.6)[i % 4]
+        cv2.imwrite(str(images / f"{i}.png"), np.clip(gain * image, 0, 255).astype(np.uint8))
+
+    options = ("--images", images, "--steps", 2, "--device", "cpu", *wanted)
+    assert run("--config", line, *options) == 0
+
+    assert load_bundle(line.parent / "bundle").manifest.exposure_level == level
+    assert ("one brightness" in capsys.readouterr().out) == (level is not None)
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
+def test_a_loss_that_is_not_finite_ends_with_code_1_and_no_bundle(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--steps", 4, "--device", "cpu", "--learning-rate", "1e30")
+
+    assert run("--config", line, "--images", line.parent / "parts", *options) == 1
+
+    told = capsys.readouterr().err
+    assert "not finite: noise loss" in told
+    assert "Lower the learning rate" in told
+    assert not (line.parent / "bundle").exists()
 
 
 def test_too_few_images_end_with_counts(line: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,5 +131,5 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
 
     shown = capsys.readouterr().out
-    for word in ("--minutes", "--resume", "preview", "examples", "exit codes"):
+    for word in ("--minutes", "--resume", "preview", "torchrun", "examples", "exit codes"):
         assert word in shown

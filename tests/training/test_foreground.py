@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.acquisition.simulation import PartRenderer
-from training.foreground import find_background, foreground_mask
+from training.foreground import colour_distance, find_background, foreground_mask
 
 
 def plates(behind: int = 20, plate: int = 170) -> np.ndarray:
@@ -60,6 +60,17 @@ def test_a_part_that_reaches_over_the_border_is_part_everywhere() -> None:
     images[:, 16:48, :50] = 170
 
     assert find_background(images) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_are_as_far_apart_as_their_most_different_channel(channels: int) -> None:
+    rng = np.random.default_rng(2)
+    image, other = rng.uniform(0.0, 255.0, (2, 9, 7, channels)).astype(np.float32)
+
+    assert np.array_equal(colour_distance(image, other), np.abs(image - other).max(axis=2))
+    assert np.array_equal(
+        colour_distance(image, other[0, 0]), np.abs(image - other[0, 0]).max(axis=2)
+    )
 
 
 def test_equal_images_of_one_grey_level_are_part_everywhere() -> None:

@@ -12,9 +12,10 @@ from pipeline.errors import InputError, TrainingError
 from training.augment import ViewSource
 from training.checkpoint import load_checkpoint
 from training.loop import Loop, Surroundings
+from training.report import StepReport
 from training.settings import TrainingSettings
 from training.synthesis import Synthesizer
-from training.trainer import StepReport, Trainer
+from training.trainer import Trainer
 from training.validation import Figures
 
 
@@ -35,6 +36,7 @@ class Records:
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.validations: list[tuple[int, bool]] = []
+        self.saves: list[tuple[int, int]] = []
         self.after: dict[int, object] = {}
 
     def stepped(self, report: StepReport, progress: float, elapsed_s: float) -> None:
@@ -44,6 +46,9 @@ class Records:
 
     def validated(self, step: int, figures: Figures, best: bool) -> None:
         self.validations.append((step, best))
+
+    def saved(self, step: int, size_bytes: int) -> None:
+        self.saves.append((step, size_bytes))
 
 
 class Rig:
@@ -111,23 +116,6 @@ def test_validation_keeps_the_best_weights(normals: np.ndarray, tmp_path: Path) 
     assert rig.loop.best.step == rig.records.validations[1][0]
 
 
-def test_a_run_stopped_and_resumed_gives_the_same_weights(
-    normals: np.ndarray, tmp_path: Path
-) -> None:
-    straight = Rig(normals, tmp_path / "straight", steps=6, joint_share=1.0)
-    assert straight.loop.run()
-
-    stopped = Rig(normals, tmp_path / "stopped", steps=6, joint_share=1.0)
-    stopped.records.after[3] = stopped.loop.stop
-    assert not stopped.loop.run()
-    resumed = Rig(normals, tmp_path / "stopped", steps=6, joint_share=1.0)
-    resumed.loop.resume()
-    assert resumed.loop.run()
-
-    assert resumed.records.steps == [4, 5, 6]
-    assert torch.equal(resumed.weights(), straight.weights())
-
-
 def test_a_slow_validation_comes_less_often(normals: np.ndarray, tmp_path: Path) -> None:
     rig = Rig(normals, tmp_path, tick_s=15.0, minutes=9, validation_minutes=0.1)
 
@@ -167,21 +155,29 @@ def test_an_interrupt_stops_after_the_step_with_a_checkpoint(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
-    normals: np.ndarray, tmp_path: Path
+@pytest.mark.parametrize(
+    ("checkpoint_minutes", "message"),
+    [(1.0, r"after step 4 unet\.stem\.weight is not finite"), (9.0, "step 5 .*noise loss nan")],
+)
+def test_weights_that_are_not_finite_never_reach_the_checkpoint(
+    normals: np.ndarray, tmp_path: Path, checkpoint_minutes: float, message: str
 ) -> None:
-    rig = Rig(normals, tmp_path, tick_s=15.0, minutes=5, checkpoint_minutes=1, joint_share=1.0)
+    first = Rig(normals, tmp_path, steps=2, joint_share=1.0)
+    first.loop.run()
+    changes = {"steps": 9, "tick_s": 31.0, "checkpoint_minutes": checkpoint_minutes}
+    rig = Rig(normals, tmp_path, joint_share=1.0, **changes)
+    rig.loop.resume()
 
     def spoil() -> None:
         with torch.no_grad():
             rig.trainer.unet.stem.weight.fill_(float("nan"))
 
-    rig.records.after[4] = spoil  # the last checkpoint was written after step 3
-    with pytest.raises(TrainingError, match="not finite"):
+    rig.records.after[4] = spoil
+    with pytest.raises(TrainingError, match=message):
         rig.loop.run()
 
     kept = load_checkpoint(tmp_path / "checkpoint.pt")["trainer"]
-    assert kept["step"] == 3
+    assert kept["step"] == (3 if checkpoint_minutes == 1.0 else 2)
     assert all(bool(t.isfinite().all()) for t in kept["networks"]["unet"].values())
 
 
@@ -191,3 +187,34 @@ def test_a_checkpoint_of_another_training_is_refused(normals: np.ndarray, tmp_pa
 
     with pytest.raises(InputError, match=r"another training: tiny; this one is: tiny, other"):
         other.loop.resume()
+
+
+def test_with_a_budget_of_steps_the_clock_does_not_decide_when_to_validate(
+    normals: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.loop.STEPS_BETWEEN", 2)
+    rigs = [
+        Rig(normals, tmp_path / f"{tick_s}", tick_s=tick_s, steps=6, validation_minutes=1)
+        for tick_s in (0.0, 45.0)
+    ]
+    for rig in rigs:
+        assert rig.loop.run()
+
+    assert [rig.records.validations for rig in rigs] == [[(2, True), (4, True), (6, False)]] * 2
+
+
+def test_a_finished_training_that_is_resumed_only_hands_out_its_weights(
+    normals: np.ndarray, tmp_path: Path
+) -> None:
+    first = Rig(normals, tmp_path, steps=2)
+    first.loop.run()
+    written = (tmp_path / "checkpoint.pt").stat()
+    again = Rig(normals, tmp_path, merits=(), steps=2)
+    again.loop.resume()
+
+    assert again.loop.run()
+
+    assert again.records.steps == again.records.saves == []
+    assert (tmp_path / "checkpoint.pt").stat() == written
+    assert again.loop.best is not None
+    assert first.records.saves == [(2, written.st_size)]

@@ -77,5 +77,17 @@ def test_mask_loss_by_hand() -> None:
     assert mask_loss(logits, mask).item() == pytest.approx(smooth_l1 + 5 * focal, rel=1e-5)
 
 
+def test_a_weighted_mask_loss_by_hand() -> None:
+    logits = torch.tensor([logit(0.9), logit(0.2)]).reshape(1, 1, 1, 2)
+    mask = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    weights = torch.tensor([3.0, 1.0]).reshape(1, 1, 1, 2)
+
+    smooth_l1 = (3 * 0.5 * 0.1**2 + 0.5 * 0.2**2) / 2
+    focal = (3 * 0.1**2 * -math.log(0.9) + 0.2**2 * -math.log(0.8)) / 2
+
+    found = mask_loss(logits, mask, weights).item()
+    assert found == pytest.approx(smooth_l1 + 5 * focal, rel=1e-5)
+
+
 def test_total_is_the_sum_of_both() -> None:
     assert Losses(torch.tensor(0.25), torch.tensor(0.5)).total.item() == 0.75

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,7 +12,9 @@ import pytest
 from pipeline.errors import InputError, TrainingError
 from stages.bundle import load_bundle
 from stages.inspector import Inspector
+from stages.model_profiles import PROFILES
 from training import session
+from training.checkpoint import load_checkpoint
 from training.images import ImageSet
 from training.session import train, work_folder
 from training.settings import TrainingSettings
@@ -52,6 +57,18 @@ def test_pictures_and_log_lie_beside_the_bundle(
     assert (folder / "training.jsonl").read_text().count("image_auroc") == 1
 
 
+def test_a_profile_of_ones_own_and_no_time_for_the_unet(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path
+) -> None:
+    own = replace(PROFILES[tiny_profile], name="own", top_k=7)
+    alone = settings("compact", reconstruction_share=0.0, joint_share=0.0)
+
+    bundle = train(good_parts, alone, tmp_path / "bundle", profile=own)
+
+    assert bundle.manifest.profile == own
+    assert cv2.imread(str(work_folder(tmp_path / "bundle") / "curves.png")) is not None
+
+
 def test_an_interrupted_training_says_how_to_go_on_and_keeps_the_old_bundle(
     good_parts: ImageSet, tiny_profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +97,18 @@ def test_resuming_without_a_checkpoint_is_an_input_error(
         train(good_parts, settings(tiny_profile), tmp_path / "bundle", resume=True)
 
 
+def test_a_resume_with_another_profile_is_refused_and_leaves_the_bundle(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = train(good_parts, settings(tiny_profile, steps=1), tmp_path / "bundle")
+    monkeypatch.setitem(PROFILES, "other", replace(PROFILES[tiny_profile], name="other"))
+
+    with pytest.raises(InputError, match=r"another training: profile tiny.*this one is: profile o"):
+        train(good_parts, settings("other", steps=2), tmp_path / "bundle", resume=True)
+
+    assert load_bundle(tmp_path / "bundle").id == bundle.id
+
+
 def test_a_resume_with_other_images_is_refused(
     good_parts: ImageSet, tiny_profile: str, tmp_path: Path
 ) -> None:
@@ -88,3 +117,62 @@ def test_a_resume_with_other_images_is_refused(
 
     with pytest.raises(InputError, match="another training"):
         train(fewer, settings(tiny_profile, steps=2), tmp_path / "bundle", resume=True)
+
+
+def test_the_same_steps_give_the_same_weights(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.loop.STEPS_BETWEEN", 2)  # the best of several is shipped
+    shares = {"reconstruction_share": 0.3, "joint_share": 0.6, "pool_images": 8}
+    runs = [(tmp_path / "a", 0), (tmp_path / "b", 0), (tmp_path / "c", 1)]
+
+    bundles = [
+        train(good_parts, settings(tiny_profile, steps=8, seed=seed, **shares), folder)
+        for folder, seed in runs
+    ]
+
+    weights = [(folder / "weights.safetensors").read_bytes() for folder, _ in runs]
+    assert weights[0] == weights[1] != weights[2]
+    assert bundles[0].manifest.validation == bundles[1].manifest.validation
+
+
+def test_a_disk_too_full_for_a_checkpoint_leaves_the_last_one_and_the_bundle(
+    good_parts: ImageSet,
+    tiny_profile: str,
+    tmp_path: Path,
+    files_up_to: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    out, checkpoint = tmp_path / "bundle", tmp_path / "bundle.training" / "checkpoint.pt"
+    old = train(good_parts, settings(tiny_profile, steps=1), out)
+    often = settings(tiny_profile, steps=3, checkpoint_minutes=1e-9)
+
+    with (
+        files_up_to(20_000),
+        pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be written .*room.*--resume"),
+    ):
+        train(good_parts, often, out, resume=True)
+
+    assert load_checkpoint(checkpoint)["trainer"]["step"] == 1
+    assert load_bundle(out).id == old.id
+    assert train(good_parts, often, out, resume=True).manifest.validation["step"] == 3
+
+
+def test_a_disk_too_full_for_the_bundle_leaves_the_old_one_and_the_training(
+    good_parts: ImageSet,
+    tiny_profile: str,
+    tmp_path: Path,
+    files_up_to: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    out = tmp_path / "bundle"
+    old = train(good_parts, settings(tiny_profile, steps=2), out)
+
+    with (
+        files_up_to(20_000),
+        pytest.raises(TrainingError, match=r"bundle cannot be written .*room.*--resume"),
+    ):
+        train(good_parts, settings(tiny_profile, steps=2), out, resume=True)
+
+    assert load_bundle(out).id == old.id
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "bundle.training"]
+    again = train(good_parts, settings(tiny_profile, steps=2), out, resume=True)
+    assert again.weights == old.weights

@@ -8,6 +8,7 @@ import torch
 
 from pipeline.errors import TrainingError
 from training.augment import ViewSource
+from training.report import Phase
 from training.settings import TrainingSettings
 from training.synthesis import Batch, Synthesizer
 from training.trainer import Trainer
@@ -54,24 +55,6 @@ def test_colour_images_train_too(normals: np.ndarray, tiny_profile: str) -> None
     assert np.isfinite(report.noise_loss)
 
 
-def test_a_restored_trainer_goes_on_with_the_same_weights(
-    normals: np.ndarray, tiny_profile: str
-) -> None:
-    straight = trainer_of(normals, tiny_profile)
-    for i in range(6):
-        straight.step(i / 6)
-    stopped = trainer_of(normals, tiny_profile)
-    for i in range(3):
-        stopped.step(i / 6)
-    resumed = trainer_of(normals, tiny_profile)
-    resumed.restore(stopped.state())
-    for i in range(3, 6):
-        resumed.step(i / 6)
-
-    assert resumed.step_count == 6
-    assert torch.equal(weights(resumed), weights(straight))
-
-
 def test_the_seed_decides_the_training(normals: np.ndarray, tiny_profile: str) -> None:
     runs = [trainer_of(normals, tiny_profile, seed=seed) for seed in (1, 1, 2)]
     for trainer in runs:
@@ -90,7 +73,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
         trainer.segmentation.head.bias.fill_(float("nan"))
     before = weights(trainer).nan_to_num()
 
-    with pytest.raises(TrainingError, match=r"step 2: .*mask nan.*learning rate.*--resume"):
+    with pytest.raises(
+        TrainingError, match=r"step 2 .*mask loss.*mask loss nan.*learning rate.*--resume"
+    ):
         trainer.step(0.5)
 
     assert torch.equal(weights(trainer).nan_to_num(), before)
@@ -117,7 +102,7 @@ def test_the_learning_rate_warms_up_and_falls_to_almost_nothing(
     assert rates[4:] == pytest.approx([0.25 * 4e-3, 0.5 * 2.02e-3, 0.75 * 4e-5])
 
 
-class Painter(Synthesizer):
+class Counting(Synthesizer):
     """A synthesizer that notes how many samples of each batch it painted."""
 
     def __init__(self) -> None:
@@ -137,12 +122,12 @@ def test_the_unet_learns_alone_from_normal_samples_unless_it_is_to_restore(
     plain = {"profile": tiny_profile, "steps": 20, "crop_px": 32, "device": "cpu"}
     shares = {"whole_share": 0.0, "reconstruction_share": 0.3, "joint_share": 0.9}
     settings = TrainingSettings.model_validate({**plain, **shares, "restoration": restoration})
-    painter = Painter()
-    trainer = Trainer(ViewSource(normals, settings), painter, settings, 1, torch.device("cpu"))
+    synthesizer = Counting()
+    trainer = Trainer(ViewSource(normals, settings), synthesizer, settings, 1, torch.device("cpu"))
 
     reports = [trainer.step(progress) for progress in (0.1, 0.5)]
 
-    assert painter.painted == painted
+    assert synthesizer.painted == painted
     assert reports[0].mask_loss is None
     assert reports[0].noise_loss is not None
     assert reports[1].mask_loss is not None
@@ -169,22 +154,17 @@ def statistics(trainer: Trainer) -> torch.Tensor:
 
 
 def test_the_last_part_works_with_statistics_of_whole_images_that_stay(
-    normals: np.ndarray, tiny_profile: str, monkeypatch: pytest.MonkeyPatch
+    normals: np.ndarray, tiny_profile: str
 ) -> None:
-    monkeypatch.setattr("training.trainer.SETTLING_STEP", 2)
-    trainer = trainer_of(normals, tiny_profile, pool_images=8)
+    trainer = trainer_of(normals, tiny_profile, pool_images=8, settling_share=0.5)
     trainer.step(0.6)
     running = statistics(trainer)
-    trainer.step(0.6)
+    trainer.step(0.8)
     settled = statistics(trainer)
-    trainer.step(0.7)
-    resumed = trainer_of(normals, tiny_profile, pool_images=8)
-    resumed.restore(trainer.state())
-    resumed.step(0.8)
+    trainer.step(0.9)
 
     assert not torch.allclose(settled, running)
     assert torch.equal(statistics(trainer), settled)
-    assert torch.equal(statistics(resumed), settled)
 
 
 def test_the_unet_is_not_thrown_off_when_the_segmentation_network_joins(
@@ -210,3 +190,43 @@ def test_a_constant_rate_stays_at_its_peak(normals: np.ndarray, tiny_profile: st
     rates = [trainer.step(progress).learning_rate for progress in (0.0, 0.1, 0.3)]
 
     assert rates == pytest.approx([1e-3, 2e-3, 2e-3])
+
+
+@pytest.mark.parametrize("progress", [0.1, 0.5, 0.9])
+def test_a_step_touches_no_generator_but_its_own(
+    normals: np.ndarray, tiny_profile: str, progress: float
+) -> None:
+    trainer = trainer_of(normals, tiny_profile, reconstruction_share=0.3, joint_share=0.7)
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+
+    trainer.step(progress)
+
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)
+
+
+class Ticks:
+    """A clock that goes on by a second with each reading."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
+@pytest.mark.parametrize(("progress", "phase"), list(zip((0.1, 0.5, 0.9), Phase, strict=True)))
+def test_a_step_reports_its_phase_and_the_time_it_waited_for_images(
+    normals: np.ndarray, tiny_profile: str, progress: float, phase: Phase
+) -> None:
+    settings = TrainingSettings(
+        profile=tiny_profile, steps=9, crop_px=32, reconstruction_share=0.3, joint_share=0.7
+    )
+    source, device = ViewSource(normals, settings), torch.device("cpu")
+    trainer = Trainer(source, Synthesizer(), settings, 1, device, clock=Ticks())
+
+    report = trainer.step(progress)
+
+    assert report.phase is phase
+    assert report.painting_s == 1.0  # one batch, between two readings
+    assert report.step_s == 3.0
