@@ -34,9 +34,9 @@ bundle: $(SET_UP)
 # (docs/benchmarks.md), from the magnetic tiles in the layout of MVTec AD:
 #   make tiles DATASET=DIR            MINUTES=10 DEVICE=cuda:0 PARADIGMS="one_step norm_guided"
 TILES := --config benchmarks/magnetic_tile.yaml
-MINUTES ?= 90
+MINUTES ?= 40
 DEVICE ?= auto
-PARADIGMS ?= all
+PARADIGMS ?= one_step norm_guided adaptive
 ifeq ($(wildcard $(DATASET)/train),)
 tiles:
 	@echo 'tiles: skipped, nothing was changed: there is no data set at "$(DATASET)"; give DATASET=DIR'

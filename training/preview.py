@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.bundle import Bundle
 from stages.inspector import Inspector
+from training.checkpoint import writing
 from training.validation import ValidationSet
 
 PREVIEW_FILE = "preview.png"
@@ -94,7 +95,10 @@ def _joined(pictures: list[np.ndarray] | tuple[np.ndarray, ...], axis: int) -> n
 
 
 def _written(path: Path, picture: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = cv2.imwrite(str(path), picture)
-    assert written, f"could not encode {path}"
+    """Raises TrainingError where the picture cannot be written; the bundle is there by then."""
+    encoded, data = cv2.imencode(path.suffix, picture)
+    assert encoded, f"could not encode {path}"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
     return path
