@@ -12,42 +12,39 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from pipeline.config_base import ConfigPath, Section, resolve_address
+from pipeline.config_mqtt import EmbeddedBroker, ExternalBroker, Mqtt, Tls
+from pipeline.errors import ConfigError
 
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder", Path.cwd())
-    return (Path(folder) / path.expanduser()).resolve()
+__all__ = [  # the sections that other packages take from here
+    "Batch",
+    "EmbeddedBroker",
+    "ExternalBroker",
+    "FolderCamera",
+    "Frame",
+    "LineConfig",
+    "Mqtt",
+    "ParadigmName",
+    "Recipe",
+    "Region",
+    "Section",
+    "SimulatedCamera",
+    "StreamCamera",
+    "Supervision",
+    "Timing",
+    "Tls",
+    "Workers",
+]
 
-
-def _resolve_address(address: str, info: ValidationInfo) -> str:
-    """An address with a scheme stays as it is; anything else names a file or a device."""
-    return address if "://" in address else str(_resolve(Path(address), info))
-
-
-ConfigPath = Annotated[Path, AfterValidator(_resolve)]
+DEFAULT_RECIPE = "default"
+"""The recipe that `model.bundle` and `calibration.folder` make."""
 PixelSize = tuple[Annotated[int, Field(ge=16, le=20_000)], Annotated[int, Field(ge=16, le=20_000)]]
 NetworkSize = tuple[
     Annotated[int, Field(ge=64, le=2048, multiple_of=32)],
     Annotated[int, Field(ge=64, le=2048, multiple_of=32)],
 ]
-Topic = Annotated[str, StringConstraints(pattern=r"^[^/#+\s$][^#+\s]*[^/#+\s]$", max_length=200)]
-
-
-class Section(BaseModel):
-    """Base of every section: strict, closed and immutable."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class SimulatedCamera(Section):
@@ -99,7 +96,7 @@ class StreamCamera(Section):
 
     kind: Literal["stream"]
     """Whatever OpenCV can open."""
-    url: Annotated[str, StringConstraints(min_length=1), AfterValidator(_resolve_address)]
+    url: Annotated[str, StringConstraints(min_length=1), AfterValidator(resolve_address)]
     """Address that OpenCV opens: rtsp://..., http://..., a video file, or /dev/video0."""
     open_timeout_ms: Annotated[int, Field(ge=100, le=60_000)]
     """Time allowed for opening the stream."""
@@ -198,6 +195,17 @@ class Calibration(Section):
     """Folder of the line's calibrations, made by calibrate_line; one of them is active."""
 
 
+class Recipe(Section):
+    """What one product needs, for select_recipe; beside it the rest of the file holds."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    """Name by which the PLC selects it; `default` is what model and calibration say."""
+    bundle: ConfigPath
+    """Folder of the product's model bundle, made by train_line --set recipe=NAME."""
+    calibration: ConfigPath
+    """Folder of its calibrations, made by calibrate_line --set recipe=NAME."""
+
+
 class Timing(Section):
     """When the verdict must be there."""
 
@@ -205,6 +213,10 @@ class Timing(Section):
     """Time from capture to the latest useful verdict: the part reaches the gate soon after."""
     margin_ms: Annotated[int, Field(ge=0, le=60_000)] = 20
     """A part still open this long before its deadline is UNINSPECTED; less than deadline_ms."""
+    reject_distance_mm: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """Belt from camera to gate; with set_encoder the deadline follows from it, if it is sooner."""
+    mm_per_pulse: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Belt per unit of the PLC's encoder: 1 where it sends millimetres, else that of a pulse."""
 
     @model_validator(mode="after")
     def _margin_leaves_time(self) -> Timing:
@@ -241,70 +253,6 @@ class Stages(Section):
     """Frames that may wait between two stages, on each side of the connection."""
 
 
-class EmbeddedBroker(Section):
-    """An MQTT 3.1.1 broker in a process of the line, on the loopback address only."""
-
-    kind: Literal["embedded"]
-    """The line brings its own broker; it needs nothing else installed."""
-    port: Annotated[int, Field(ge=1, le=65_535)]
-    """TCP port on 127.0.0.1; each line of a machine needs its own."""
-
-
-class Tls(Section):
-    """TLS towards the broker."""
-
-    ca_file: ConfigPath
-    """Certificate of the authority that signed the broker's certificate, PEM."""
-    certificate_file: ConfigPath | None = None
-    """Certificate of this line, PEM, where the broker asks for one."""
-    key_file: ConfigPath | None = None
-    """Private key of this line, PEM; goes together with certificate_file."""
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> Tls:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        return self
-
-
-class ExternalBroker(Section):
-    """An MQTT broker in the plant."""
-
-    kind: Literal["external"]
-    """The line connects to a broker that runs by itself."""
-    host: Annotated[str, StringConstraints(min_length=1)]
-    """Name or address of the broker."""
-    port: Annotated[int, Field(ge=1, le=65_535)]
-    """TCP port of the broker, usually 1883, or 8883 with TLS."""
-    user: str | None = None
-    """User name towards the broker; null connects without one."""
-    password_env: str | None = None
-    """Environment variable that holds the password; passwords never stand in this file."""
-    password_file: ConfigPath | None = None
-    """File whose first line is the password; instead of password_env."""
-    tls: Tls | None = None
-    """Encryption towards the broker; null connects without it."""
-
-    @model_validator(mode="after")
-    def _one_password(self) -> ExternalBroker:
-        if self.password_env is not None and self.password_file is not None:
-            raise ValueError("give password_env or password_file, not both")
-        if self.user is None and (self.password_env or self.password_file):
-            raise ValueError("a password needs a user")
-        return self
-
-
-class Mqtt(Section):
-    """How the PLC hears of verdicts."""
-
-    broker: EmbeddedBroker | ExternalBroker = Field(discriminator="kind")
-    """Who passes the messages on."""
-    topic_root: Topic
-    """Root of the line's topics: <enterprise>/<site>/<area>/line-3/inspection."""
-    keepalive_s: Annotated[int, Field(ge=2, le=300)] = 5
-    """A silent connection is tested after this time, and given up after one and a half of it."""
-
-
 class RejectLog(Section):
     """What is kept of the parts."""
 
@@ -325,6 +273,10 @@ class Supervision(Section):
     """Time that a process may take until it is ready."""
     silence_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """A process that does not beat for this long is killed and started again."""
+    autostart: bool = True
+    """Run as soon as all processes are ready; false waits in READY for the command start."""
+    hold_fault: bool = False
+    """Wait in FAULT for the command reset_fault; false ends the line with an exit code."""
 
 
 class Logging(Section):
@@ -355,6 +307,10 @@ class LineConfig(Section):
     model: Model
     reconstruction: Reconstruction = Reconstruction()
     calibration: Calibration
+    recipe: str = DEFAULT_RECIPE
+    """Recipe to begin with; `--set recipe=NAME` trains and calibrates one, too."""
+    recipes: tuple[Recipe, ...] = ()
+    """Further products, each with a model bundle and calibrations of its own."""
     timing: Timing
     batch: Batch = Batch()
     stages: Stages = Stages()
@@ -380,6 +336,37 @@ class LineConfig(Section):
     def ledger_folder(self) -> Path:
         """Folder of the ledger's journal."""
         return self.data_folder / "ledger"
+
+    def with_recipe(self, name: str) -> LineConfig:
+        """The line set up for a recipe; the one it had stays listed. Raises ConfigError."""
+        recipes = self.recipes
+        if all(recipe.name != DEFAULT_RECIPE for recipe in recipes):
+            own = Recipe(
+                name=DEFAULT_RECIPE, bundle=self.model.bundle, calibration=self.calibration.folder
+            )
+            recipes = (own, *recipes)
+        for recipe in recipes:
+            if recipe.name == name:
+                model = self.model.model_copy(update={"bundle": recipe.bundle})
+                calibration = Calibration(folder=recipe.calibration)
+                changes = {"model": model, "calibration": calibration}
+                return self.model_copy(update={"recipe": name, "recipes": recipes, **changes})
+        known = ", ".join(recipe.name for recipe in recipes)
+        raise ConfigError(f"recipe: no recipe {name!r}; the line has {known}")
+
+    @model_validator(mode="after")
+    def _recipes_are_told_apart(self) -> LineConfig:
+        names = [recipe.name for recipe in self.recipes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"recipes: {', '.join(twice)} stands there twice")
+        if self.recipe not in (DEFAULT_RECIPE, *names):
+            raise ValueError(f"recipe {self.recipe!r} is not in the list of recipes")
+        own = (self.model.bundle, self.calibration.folder)
+        for recipe in self.recipes if self.recipe == DEFAULT_RECIPE else ():
+            if recipe.name == DEFAULT_RECIPE and (recipe.bundle, recipe.calibration) != own:
+                raise ValueError("recipes: default is what model and calibration say")
+        return self
 
     @model_validator(mode="after")
     def _sockets_fit(self) -> LineConfig:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config import LineConfig
+from pipeline.config import DEFAULT_RECIPE, LineConfig
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -64,12 +64,13 @@ def check_line(data: dict[str, Any], path: Path) -> LineConfig:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: a value is not plain YAML data: {error}") from error
     try:
-        return LineConfig.model_validate_json(text, context={"folder": path.parent})
+        config = LineConfig.model_validate_json(text, context={"folder": path.parent})
     except ValidationError as error:
         lines = [_explain(item, data) for item in error.errors()]
         noun = "mistake" if len(lines) == 1 else "mistakes"
         listing = "\n".join(f"  {line}" for line in lines)
         raise ConfigError(f"{path}: {len(lines)} {noun}\n{listing}") from error
+    return config if config.recipe == DEFAULT_RECIPE else config.with_recipe(config.recipe)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def _sections(node: dict[str, Any], schema: dict[str, Any], path: str) -> Iterat
 
 def _references(entry: dict[str, Any]) -> list[str]:
     options = [entry, *entry.get("oneOf", []), *entry.get("anyOf", [])]
+    options += [entry["items"]] if entry.get("items") else []
     return [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
 
 
@@ -113,6 +114,8 @@ def _simple(entry: dict[str, Any], path: str) -> str:
         case "integer" | "number":
             noun = "whole number" if entry["type"] == "integer" else "number"
             return noun + _range(entry)
+        case "array" if "prefixItems" not in entry:
+            return f"a list, each {_value(entry['items'], path)}"
         case "array":
             height, width = (_value(item, path) for item in entry["prefixItems"])
             assert height == width, f"{path}: a pair of different things needs words of its own"

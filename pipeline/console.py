@@ -21,6 +21,8 @@ PLAIN_PERIOD_S = 5.0
 _STATE_STYLE = {
     LineState.RUNNING: "bold green",
     LineState.DEGRADED: "bold yellow",
+    LineState.PAUSED: "bold cyan",
+    LineState.READY: "bold cyan",
     LineState.FAULT: "bold red",
 }
 _HEALTH_STYLE = {"ready": "green", "starting": "yellow", "ended": "red"}

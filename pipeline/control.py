@@ -13,22 +13,82 @@ from pipeline.messages import Reason, Verdict
 
 
 class LineState(StrEnum):
-    """State of the line, after the state machine of OPC 40100-1."""
+    """State of the line, after OPC 40100-1; what leads where stands in `pipeline.states`."""
 
     PREOPERATIONAL = "PREOPERATIONAL"
+    READY = "READY"
     RUNNING = "RUNNING"
     DEGRADED = "DEGRADED"
+    PAUSED = "PAUSED"
     STOPPING = "STOPPING"
     HALTED = "HALTED"
     FAULT = "FAULT"
 
 
+class Command(StrEnum):
+    """What a PLC or a MES may ask of the line."""
+
+    START = "start"
+    STOP = "stop"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RESET_FAULT = "reset_fault"
+    SELECT_RECIPE = "select_recipe"
+    NEXT_BATCH = "next_batch"
+    SET_ENCODER = "set_encoder"
+
+
+class Encoder(Struct, frozen=True, forbid_unknown_fields=True):
+    """The belt as the PLC sees it: `position` at one moment, in the encoder's units, and `speed`
+    in units per second.
+    """
+
+    position: float
+    speed: float
+    at_monotonic_ns: int
+
+    def position_at(self, monotonic_ns: int) -> float:
+        """Where the belt was or will be at another moment, at the same speed."""
+        return self.position + self.speed * (monotonic_ns - self.at_monotonic_ns) / 1e9
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """A command that waits for its answer; `id` is the sender's, and one id acts once."""
+
+    id: str
+    command: Command
+    recipe: str = ""
+    batch: str = ""
+    encoder: Encoder | None = None
+
+
+class Answer(Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of a request; `reason` says why it was refused, and `state` is the line's."""
+
+    id: str
+    command: Command
+    accepted: bool
+    reason: str
+    state: LineState
+    at_wall_ns: int
+
+
+class Transition(Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of the line's state or of its cause; numbers count up within a session."""
+
+    number: int
+    state: LineState
+    cause: str
+    since_wall_ns: int
+
+
 class LineOrder(Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", tag="order/1"):
     """What the supervisor wants of every stage now, and the state of the line for the PLC.
 
-    `capture`: take parts; false before the line is ready and while it drains. `stop`: names of the
-    stages that shall end now. `last_sequence`: the highest sequence that acquisition has given
-    out, as far as the supervisor knows.
+    `capture`: take parts; false before the line is ready, while it is paused and while it drains.
+    `stop`: names of the stages that shall end now. `last_sequence`: the highest sequence that
+    acquisition has given out, as far as the supervisor knows. `answers` and `transitions`: the
+    latest ones, so that none is missed by who reads only every second order.
     """
 
     session: str
@@ -38,6 +98,11 @@ class LineOrder(Struct, frozen=True, forbid_unknown_fields=True, tag_field="sche
     capture: bool = False
     stop: tuple[str, ...] = ()
     last_sequence: int = 0
+    recipe: str = "default"
+    batch: str = ""
+    encoder: Encoder | None = None
+    answers: tuple[Answer, ...] = ()
+    transitions: tuple[Transition, ...] = ()
 
 
 class Percentiles(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,7 +143,9 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
 
     `exhausted`: the camera has no further part. `settled_sequence`: every part up to this one has
     its verdict. `idle`: nothing is waiting to be written. `warning`: one sentence for the operator
-    while something outside is wrong (a broker away, a camera lost), else empty.
+    while something outside is wrong (a broker away, a camera lost), else empty. `alarm`: one
+    sentence while parts or the PLC suffer from it, which makes the line DEGRADED. `requests`:
+    commands that wait for their answers.
     """
 
     last_sequence: int = 0
@@ -87,6 +154,8 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
     idle: bool = True
     warning: str = ""
     statistics: LineStatistics | None = None
+    alarm: str = ""
+    requests: tuple[Request, ...] = ()
 
 
 class Beat(Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", tag="beat/1"):

@@ -48,6 +48,8 @@ class Row:
     """Stages that must be ready before this one is started."""
     tick_ms: int = 50
     """Longest sleep between two ticks; input wakes the stage earlier."""
+    reloads: bool = False
+    """Whether another recipe needs other processes of it; the others take it as it comes."""
 
 
 CHANNELS: dict[str, Channel] = {
@@ -87,6 +89,7 @@ TABLE: tuple[Row, ...] = (
         produces=("result", "failure"),
         workers=lambda config: config.stages.segmentation,
         batch=lambda config: Batch(size=config.batch.size, max_wait_ms=0),
+        reloads=True,
     ),
     Row(
         name="reconstruction",
@@ -95,6 +98,7 @@ TABLE: tuple[Row, ...] = (
         produces=("reconstructed", "failure"),
         workers=lambda config: config.stages.reconstruction,
         batch=lambda config: config.batch,
+        reloads=True,
     ),
     Row(
         name="preprocessing",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.control import Beat, LineState, LineStatistics
 from pipeline.line import CHANNELS
 from pipeline.messages import Verdict
+from pipeline.process_group import Worker
 from pipeline.telemetry import GpuReading
 
 
@@ -93,3 +94,28 @@ class RateMeter:
             self._points.popleft()
         first_s, first = self._points[0]
         return (count - first) / (now_s - first_s) if now_s > first_s else 0.0
+
+
+def stage_view(worker: Worker, flow: FlowCounter, statistics: LineStatistics | None) -> StageView:
+    """One process as it is now."""
+    beat, row = worker.beat, worker.row
+    latency = statistics.latency_ms.get(row.name) if statistics else None
+    ways = [name for name in row.consumes if not CHANNELS[name].lossy]
+    return StageView(
+        name=worker.name,
+        health=_health(worker),
+        received=sum(beat.received.values()) if beat else 0,
+        sent=sum(beat.sent.values()) if beat else 0,
+        queued=sum(flow.queued(channel) for channel in ways),
+        failed=beat.failed + beat.damaged if beat else 0,
+        restarts=worker.restarted,
+        resident_mb=beat.resident_mb if beat else 0.0,
+        p50_ms=latency.p50 if latency else None,
+        p99_ms=latency.p99 if latency else None,
+    )
+
+
+def _health(worker: Worker) -> str:
+    if worker.ended or (worker.process is None and not worker.by_hand):
+        return "ended"
+    return "ready" if worker.ready else "starting"

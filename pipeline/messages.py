@@ -238,6 +238,7 @@ class VerdictRecord(
 
     `score` is raw and None where there is none; `latency_ms` runs from capture to decision; `late`
     says that the verdict was decided after the deadline, as when a restarted line closes old parts.
+    Positions are in units of the PLC's encoder, None where it has not sent any.
     """
 
     part: Part
@@ -259,6 +260,11 @@ class VerdictRecord(
     defects: tuple[Defect, ...]
     stamps: tuple[Stamp, ...]
     has_images: bool = False
+    deadline_monotonic_ns: int | None = None
+    recipe: str = "default"
+    batch: str = ""
+    encoder_position: float | None = None
+    reject_position: float | None = None
 
 
 class SessionNote(
@@ -282,6 +288,21 @@ class AnnouncedNote(
     deadline_monotonic_ns: int
     source: str
     truth: Truth | None
+    batch: str = ""
+    encoder_position: float | None = None
+    reject_position: float | None = None
 
 
-LedgerLine = SessionNote | AnnouncedNote | VerdictRecord
+class PublishedNote(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", tag="published/1"
+):
+    """What the broker has confirmed: verdicts, and numbers that it was told to be undelivered.
+
+    Both are ranges of sequences, first and last included.
+    """
+
+    delivered: tuple[tuple[int, int], ...]
+    undelivered: tuple[tuple[int, int], ...] = ()
+
+
+LedgerLine = SessionNote | AnnouncedNote | VerdictRecord | PublishedNote

@@ -1,11 +1,18 @@
-"""Everything that can be checked before a line starts: `run_line --check`."""
+"""Everything that can be checked before a line starts: `run_line --check`.
+
+    python -m pipeline.preflight --config FILE --subject "model bundle"
+
+checks some of it in a process of its own, for a line that runs and is to change its recipe.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pipeline.command_line import line_parser, load_arguments_line
 from pipeline.config import LineConfig
 from pipeline.errors import LineError
 from pipeline.line import rows
@@ -20,8 +27,8 @@ class Finding:
     fault: LineError | None
 
 
-def check_line(config: LineConfig) -> Iterator[Finding]:
-    """Ask the module of every row that has something to check.
+def check_line(config: LineConfig, subjects: Sequence[str] = ()) -> Iterator[Finding]:
+    """Ask the module of every row that has something to check: of all subjects, or of some.
 
     A module offers `CHECKS`: pairs of a subject and a function that raises LineError. A subject
     that two stages depend on is checked once.
@@ -32,7 +39,7 @@ def check_line(config: LineConfig) -> Iterator[Finding]:
             importlib.import_module(row.module), "CHECKS", ()
         )
         for subject, check in checks:
-            if subject not in seen:
+            if subject not in seen and (not subjects or subject in subjects):
                 seen.add(subject)
                 yield Finding(row.name, subject, _fault(check, config))
 
@@ -43,3 +50,22 @@ def _fault(check: Callable[[LineConfig], None], config: LineConfig) -> LineError
     except LineError as error:
         return error
     return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check some subjects; the first fault is printed and gives the exit code."""
+    parser = line_parser("preflight", "Check some of what a line needs, and start nothing.")
+    parser.add_argument("--subject", action="append", metavar="NAME", required=True)
+    options = parser.parse_args(arguments)
+    try:
+        for finding in check_line(load_arguments_line(options), options.subject):
+            if finding.fault is not None:
+                raise finding.fault
+    except LineError as error:
+        print(error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

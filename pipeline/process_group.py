@@ -18,11 +18,17 @@ from pipeline.logs import log_path
 from pipeline.stage_loop import CRASHED, stage_command
 
 Clock = Callable[[], float]
+RETIREMENT_S = 10.0
+"""Time that a process has to end in order when another one is to take its place."""
 
 
 @dataclass
 class Worker:
-    """One process of a row; `by_hand` workers are watched but neither started nor restarted."""
+    """One process of a row; `by_hand` workers are watched but neither started nor restarted.
+
+    `retired_s`: since when it is to end and be replaced, None else. `given_up`: it has failed too
+    often and is not started again before `ProcessGroup.forgive`.
+    """
 
     row: Row
     number: int
@@ -33,6 +39,8 @@ class Worker:
     beat_s: float = 0.0
     restarts: deque[float] = field(default_factory=deque)
     restarted: int = 0
+    retired_s: float | None = None
+    given_up: bool = False
 
     @property
     def name(self) -> str:
@@ -42,7 +50,7 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether its last beat says that it works."""
-        return self.beat is not None and self.beat.ready
+        return self.beat is not None and self.beat.ready and self.retired_s is None
 
     @property
     def ended(self) -> bool:
@@ -85,7 +93,8 @@ class ProcessGroup:
         names = {worker.row.name for worker in self.workers}
         for worker in self.workers:
             waits_for = set(worker.row.after) & names - ready
-            if worker.process is None and not worker.by_hand and not waits_for:
+            wanted = worker.process is None and not worker.by_hand and not worker.given_up
+            if wanted and not waits_for:
                 self._start(worker, config_file)
 
     def note(self, beat: Beat) -> None:
@@ -100,11 +109,29 @@ class ProcessGroup:
         """Workers that ended or fell silent since the last call; each is now without a process."""
         found = []
         for worker in self.workers:
+            if worker.retired_s is not None:
+                self._finish(worker, worker.retired_s)
+                continue
             cause = self._cause_of_loss(worker)
             if cause:
                 found.append(Loss(worker, cause, _exit_code(worker)))
                 worker.process = None
         return found
+
+    def retire(self, names: Iterable[str]) -> None:
+        """Ask the processes of these stages to end; `start_due` then starts their successors."""
+        wanted = set(names)
+        for worker in self.workers:
+            if worker.row.name in wanted and worker.process is not None:
+                worker.process.terminate()
+                worker.retired_s = self._clock()
+
+    def forgive(self) -> None:
+        """Begin all budgets anew, also of what was given up."""
+        for worker in self.workers:
+            worker.restarts.clear()
+            if worker.given_up:
+                worker.given_up, worker.beat = False, None
 
     def may_restart(self, worker: Worker) -> bool:
         """Count a restart against the worker's budget; False when it is spent."""
@@ -122,6 +149,11 @@ class ProcessGroup:
         """Whether every worker works."""
         return all(worker.ready for worker in self.workers)
 
+    def waiting_for(self) -> str:
+        """`waiting for` the workers that do not work now; empty where all do."""
+        away = [worker.name for worker in self.workers if not worker.ready]
+        return f"waiting for {', '.join(away)}" if away else ""
+
     def all_ended(self, names: Iterable[str]) -> bool:
         """Whether no process of these stages is left."""
         wanted = set(names)
@@ -138,6 +170,15 @@ class ProcessGroup:
                 self._log.warning("%s did not end in time and is killed", worker.name)
                 worker.process.kill()
                 worker.process.wait()
+
+    def _finish(self, worker: Worker, since_s: float) -> None:
+        """A retired worker is without process, and ready for another, when its own has ended."""
+        assert worker.process is not None
+        if self._clock() - since_s > RETIREMENT_S:
+            worker.process.kill()
+            worker.process.wait()
+        if worker.ended:
+            worker.process = worker.beat = worker.retired_s = None
 
     def _start(self, worker: Worker, config_file: Path) -> None:
         command = stage_command(config_file, worker.row, worker.number, os.getpid(), self._verbose)

@@ -42,7 +42,11 @@ class RunFolder:
         self._take_lock()
         self._clean()
         (self.path / SESSION_FILE).write_text(self.session, encoding="ascii")
-        write_line(self._config, self.config_file)
+        self.write_config(self._config)
+
+    def write_config(self, config: LineConfig) -> None:
+        """Write the configuration as run; processes that start from now on have it."""
+        write_line(config, self.config_file)
 
     def close(self) -> None:
         """Remove the folder and let go of the lock."""

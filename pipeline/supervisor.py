@@ -10,15 +10,16 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Protocol
 
-import msgspec
-
+from pipeline.commander import Commander
 from pipeline.config import LineConfig
 from pipeline.control import Beat, LineOrder, LineState, LineStatistics
 from pipeline.errors import LineError, WireError
-from pipeline.line import CHANNELS, rows, table_faults
-from pipeline.line_view import FlowCounter, LineView, RateMeter, StageView
+from pipeline.line import rows, table_faults
+from pipeline.line_view import FlowCounter, LineView, RateMeter, stage_view
+from pipeline.order_book import OrderBook
 from pipeline.process_group import Loss, ProcessGroup, Worker
 from pipeline.run_folder import RunFolder
+from pipeline.states import CAPTURING, Event, next_state
 from pipeline.summary import RunSummary
 from pipeline.telemetry import GpuWatch
 from pipeline.wire import SupervisorControl, new_context
@@ -61,9 +62,8 @@ class Supervisor:
         self._group = ProcessGroup(config, self._rows, by_hand, log, verbose=verbose)
         self._flow, self._rate, self._gpus = FlowCounter(), RateMeter(), GpuWatch()
         self._news: deque[tuple[float, str]] = deque(maxlen=3)
-        self._order = LineOrder(
-            folder.session, LineState.PREOPERATIONAL, "processes are starting", time.time_ns()
-        )
+        self._book = OrderBook(folder.session, config.recipe, log)
+        self._commander = Commander(config, folder, self._group, self._book, self._move)
         self._ordered_s = self._viewed_s = 0.0
         self._started_s = clock()
         self._parts_per_second = 0.0
@@ -71,17 +71,21 @@ class Supervisor:
         self._fault: LineError | None = None
         self.statistics: LineStatistics | None = None
 
+    @property
+    def _order(self) -> LineOrder:
+        return self._book.order
+
     def run(self) -> None:
         """Start, run until exhausted or asked to stop, and end. Raises a fault that ended it."""
         self._zmq = new_context()
         self._control = SupervisorControl(self._zmq, self._folder.path)
         try:
             with _StopSignals(self._request_stop):
-                self._start()
-                self._watch()
+                self._operate()
                 self._drain()
                 self._stop()
         finally:
+            self._commander.close("the line has ended")
             self._group.kill()
             self._take_beats()
             self._control.close()
@@ -89,32 +93,51 @@ class Supervisor:
         if self._fault is not None:
             raise self._fault
 
-    def _start(self) -> None:
-        while not self._ending() and not self._group.all_ready():
-            self._group.start_due(self._folder.config_file)
-            self._turn()
-        if not self._ending():
-            self._change(LineState.RUNNING, "all processes are ready", capture=True)
-
-    def _watch(self) -> None:
-        while not self._ending() and not self._exhausted():
+    def _operate(self) -> None:
+        """Start what is due, watch, judge and obey, until the line is to end."""
+        while not self._ending():
             self._group.start_due(self._folder.config_file)
             self._turn()
             self._judge()
 
     def _judge(self) -> None:
-        """RUNNING while every process works, DEGRADED while one is being replaced."""
-        away = [worker.name for worker in self._group.workers if not worker.ready]
-        if away and self._order.state is LineState.RUNNING:
-            self._change(LineState.DEGRADED, f"waiting for {', '.join(away)}", capture=True)
-        elif not away and self._order.state is LineState.DEGRADED:
-            self._change(LineState.RUNNING, "all processes are ready again", capture=True)
+        """What follows from how the processes are."""
+        match self._order.state:
+            case LineState.PREOPERATIONAL if self._group.all_ready():
+                by_itself = self._config.supervision.autostart
+                self._move(Event.BEGIN if by_itself else Event.WAIT, "all processes are ready")
+            case LineState.RUNNING | LineState.DEGRADED:
+                self._judge_running()
+            case LineState.PAUSED | LineState.READY:
+                if self._commander.go_on(self._idle()):
+                    self._give_order()
+            case LineState.STOPPING if self._idle():
+                self._move(Event.DRAINED, "every part has its verdict")
+
+    def _judge_running(self) -> None:
+        """RUNNING while every process works and nobody sounds an alarm, else DEGRADED."""
+        away, alarms = self._group.waiting_for(), self._alarms()
+        trouble = "; ".join([away] * bool(away) + alarms)
+        if trouble and trouble != self._order.cause:
+            self._move(Event.TROUBLE, trouble)
+        elif not trouble and self._order.state is LineState.DEGRADED:
+            was_away = self._order.cause.startswith("waiting for ")
+            cause = "all processes are ready again" if was_away else "the alarm is over"
+            self._move(Event.MENDED, cause)
+
+    def _alarms(self) -> list[str]:
+        return [
+            worker.beat.report.alarm
+            for worker in self._group.workers
+            if worker.ready and worker.beat is not None and worker.beat.report.alarm
+        ]
 
     def _drain(self) -> None:
         """Capture nothing more and wait until every part has its verdict."""
+        self._commander.close("the line is ending")
         if self._fault is None:
             cause = "asked to stop" if self._stop_requests else "the camera has no further parts"
-            self._change(LineState.STOPPING, cause)
+            self._move(Event.END, cause)
         patience_s = self._config.timing.deadline_ms / 1e3 + STOP_PATIENCE_S
         end_s = self._clock() + patience_s
         while self._clock() < end_s and self._stop_requests < 2 and not self._settled():
@@ -137,14 +160,17 @@ class Supervisor:
         """Give the order, take in beats, deal with losses, show the line."""
         now_s = self._clock()
         if now_s - self._ordered_s >= ORDER_PERIOD_S:
-            self._ordered_s = now_s
-            self._control.order(self._order)
+            self._give_order()
         self._take_beats()
         if not self._order.stop:
             for loss in self._group.losses():
                 self._mend(loss)
         if now_s - self._viewed_s >= VIEW_PERIOD_S:
             self._show()
+
+    def _give_order(self) -> None:
+        self._ordered_s = self._clock()
+        self._control.order(self._order)
 
     def _show(self) -> None:
         self._viewed_s = self._clock()
@@ -167,9 +193,11 @@ class Supervisor:
     def _note(self, beat: Beat) -> None:
         self._group.note(beat)
         self._flow.note(beat)
+        if self._commander.take(beat.report.requests):
+            self._give_order()
         if beat.stage == "acquisition":
             last = max(beat.report.last_sequence, self._order.last_sequence)
-            self._order = _changed(self._order, last_sequence=last)
+            self._book.update(last_sequence=last)
         if beat.report.statistics is not None:
             self.statistics = beat.report.statistics
             settled = sum(self.statistics.verdicts.values())
@@ -179,33 +207,38 @@ class Supervisor:
         worker = loss.worker
         self._log.error("%s: %s", worker.name, loss.cause)
         if loss.exit_code in NO_RESTART:
-            self._fail(_StageError(loss.cause, loss.exit_code))
+            self._fail(worker, _StageError(loss.cause, loss.exit_code))
         elif not self._group.may_restart(worker):
             limits = self._config.supervision
             self._fail(
+                worker,
                 LineError(
                     f"{worker.name} failed more than {limits.restarts} times within "
                     f"{limits.window_s:g} s, last: {loss.cause}; see {self._config.log_folder}"
-                )
+                ),
             )
         else:
             self._news.append((self._clock(), f"{worker.name}: {loss.cause}; started again"))
 
-    def _fail(self, fault: LineError) -> None:
+    def _fail(self, worker: Worker, fault: LineError) -> None:
+        worker.given_up = True
         if self._fault is None:
             self._fault = fault
-            self._change(LineState.FAULT, _one_line(fault))
+            self._commander.give_up("the line has a fault")
+            self._move(Event.FAIL, _one_line(fault))
 
-    def _change(
-        self, state: LineState, cause: str, *, capture: bool = False, stop: tuple[str, ...] = ()
-    ) -> None:
-        news = (state, cause) != (self._order.state, self._order.cause)
-        if news:
-            self._log.info("%s: %s", state, cause)
-            self._order = _changed(self._order, since_wall_ns=time.time_ns())
-        self._order = _changed(self._order, state=state, cause=cause, capture=capture, stop=stop)
-        self._control.order(self._order)
-        self._ordered_s = self._clock()
+    def _move(self, event: Event, cause: str) -> None:
+        """Change the state as the table says."""
+        state = next_state(self._order.state, event)
+        assert state is not None, f"{event.name} is not possible in {self._order.state}"
+        if event is Event.RESET:
+            self._fault = None
+            self._group.forgive()
+        self._change(state, cause)
+
+    def _change(self, state: LineState, cause: str, *, stop: tuple[str, ...] = ()) -> None:
+        news = self._book.change(state, cause, stop)
+        self._give_order()
         if news:  # shown at once: a state may last for less than the time between two views
             self._show()
 
@@ -213,7 +246,9 @@ class Supervisor:
         self._stop_requests += 1
 
     def _ending(self) -> bool:
-        return self._stop_requests > 0 or self._fault is not None
+        held = self._config.supervision.hold_fault
+        over = self._order.state in CAPTURING and self._exhausted()
+        return self._stop_requests > 0 or over or (self._fault is not None and not held)
 
     def _exhausted(self) -> bool:
         return any(
@@ -231,6 +266,10 @@ class Supervisor:
             worker.beat is not None and worker.beat.report.settled_sequence >= last
             for worker in self._workers("decision")
         )
+
+    def _idle(self) -> bool:
+        """Whether nothing is in flight in a line whose processes all work."""
+        return self._group.all_ready() and self._settled()
 
     def _workers(self, stage: str) -> list[Worker]:
         return [worker for worker in self._group.workers if worker.row.name == stage]
@@ -259,26 +298,12 @@ class Supervisor:
             running_s=now_s - self._started_s,
             parts_per_second=self._parts_per_second,
             statistics=self.statistics,
-            stages=tuple(self._stage_view(worker) for worker in reversed(self._group.workers)),
+            stages=tuple(
+                stage_view(worker, self._flow, self.statistics)
+                for worker in reversed(self._group.workers)
+            ),
             gpus=self._gpus.readings(now_s),
             warnings=(*news, *warnings),
-        )
-
-    def _stage_view(self, worker: Worker) -> StageView:
-        beat, row = worker.beat, worker.row
-        latency = self.statistics.latency_ms.get(row.name) if self.statistics else None
-        ways = [name for name in row.consumes if not CHANNELS[name].lossy]
-        return StageView(
-            name=worker.name,
-            health=_health(worker),
-            received=sum(beat.received.values()) if beat else 0,
-            sent=sum(beat.sent.values()) if beat else 0,
-            queued=sum(self._flow.queued(channel) for channel in ways),
-            failed=beat.failed + beat.damaged if beat else 0,
-            restarts=worker.restarted,
-            resident_mb=beat.resident_mb if beat else 0.0,
-            p50_ms=latency.p50 if latency else None,
-            p99_ms=latency.p99 if latency else None,
         )
 
 
@@ -312,16 +337,6 @@ class _StopSignals:
     ) -> None:
         for number, handler in self._before:
             signal.signal(number, handler)
-
-
-def _changed(order: LineOrder, **changes: object) -> LineOrder:
-    return msgspec.structs.replace(order, **changes)
-
-
-def _health(worker: Worker) -> str:
-    if worker.ended or (worker.process is None and not worker.by_hand):
-        return "ended"
-    return "ready" if worker.ready else "starting"
 
 
 def _one_line(error: LineError) -> str:

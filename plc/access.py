@@ -39,13 +39,15 @@ class Access:
         """host:port, as people read it."""
         return f"{self.host}:{self.port}"
 
-    def new_client(self, client_id: str, timeout_s: float = CONNECT_TIMEOUT_S) -> paho.Client:
-        """A client for one connection: it does not reconnect by itself."""
+    def new_client(
+        self, client_id: str, timeout_s: float = CONNECT_TIMEOUT_S, *, reconnect: bool = False
+    ) -> paho.Client:
+        """A client for one connection, or one that connects again by itself."""
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=self.protocol,
-            reconnect_on_failure=False,
+            reconnect_on_failure=reconnect,
         )
         client.connect_timeout = timeout_s
         if self.user is not None:

@@ -1,21 +1,36 @@
-"""The line's side of the PLC contract: verdicts and status towards the broker."""
+"""The line's side of the PLC contract: verdicts, rejects, status and heartbeat towards the broker,
+commands and acknowledgements from it.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import queue
-import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from pipeline.config import Mqtt
-from pipeline.control import LineOrder
-from pipeline.messages import VerdictRecord
+from pipeline.control import Answer, LineOrder, LineState, Request
+from pipeline.messages import Part, PublishedNote, VerdictRecord
 from plc.access import access_of, read_password
+from plc.ack_watch import AckWatch
 from plc.check import check_broker
-from plc.connection import Connection, Link, Outgoing
-from plc.delivery import Acknowledged, Delivery, Sent
-from plc.payloads import status_payload, verdict_payload, will_payload
+from plc.command_inbox import CommandInbox
+from plc.connection import Connection, Incoming, Link, Outgoing
+from plc.delivery import Acknowledged, Delivery, Gap, Sent
+from plc.incoming import read_ack
+from plc.outlet import Away, Connected, Event, Outlet, Unheard
+from plc.payloads import (
+    HeartbeatPayload,
+    Identity,
+    ResponsePayload,
+    reject_payload,
+    status_payload,
+    undelivered_payload,
+    verdict_payload,
+    will_payload,
+)
 from plc.topics import Topics
 
 __all__ = ["PlcClient", "check_broker", "read_password"]
@@ -24,28 +39,12 @@ CLOSE_S = 2.0
 """Longest time that `close` waits for acknowledgements, and then for the broker's goodbye."""
 PATIENCE_S = 2.0
 """A publish unanswered for this long: nothing more is handed over until the broker answers."""
-
-
-@dataclass(frozen=True)
-class Connected:
-    """The broker has accepted the line."""
-
-    link: int
-
-
-@dataclass(frozen=True)
-class Away:
-    """An attempt has failed, or the connection `link` has ended."""
-
-    reason: str
-    link: int | None = None
-
-
-Event = Connected | Away | Sent | Acknowledged
+SUMMARY_S = 1.0
+"""Pause between two summaries of what is undelivered while the broker is there."""
 
 
 class PlcClient:
-    """Publishes verdicts and status of one line; no call waits for the broker but `close`.
+    """Speaks for one line; no call waits for the broker but `close`.
 
     For the thread that made it. Constructing raises ConfigError where password or certificates are
     missing; from then on a broker that is away is only a `warning`.
@@ -53,17 +52,25 @@ class PlcClient:
 
     def __init__(self, mqtt: Mqtt, line: int, session: str, log: logging.Logger) -> None:
         access = access_of(mqtt)
-        self._line = line
-        self._log = log
+        self._line, self._session, self._log = line, session, log
         self._topics = Topics(mqtt.topic_root)
+        self._heartbeat_s = mqtt.heartbeat_s
         self._address = access.address
         self._client_id = f"inspection-line-{line}"
         self._delivery = Delivery()
+        self._inbox = CommandInbox(line, session)
+        self._acks = AckWatch(mqtt.ack_window_s)
+        self._order: LineOrder | None = None
+        self._identity: Identity | None = None
         self._away: str | None = None
         self._away_since_s = time.time()
+        self._unheard = ""
         self._closed = False
-        self._outlet = _Outlet()
-        will = Outgoing(self._topics.status, will_payload(line, session), retain=True)
+        self._greeted = self._beats = 0
+        self._beat_due_s = self._summary_due_s = 0.0
+        topics = self._topics
+        self._outlet = Outlet(topics.status, (topics.command, topics.ack))
+        will = Outgoing(topics.status, will_payload(line, session), retain=True)
         self._connection = Connection(access, self._client_id, will, self._outlet)
 
     def start(self) -> None:
@@ -81,6 +88,17 @@ class PlcClient:
         return self._delivery.unacknowledged
 
     @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._outlet.link is not None
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """Commands that wait for an answer."""
+        self._settle()
+        return self._inbox.requests
+
+    @property
     def warning(self) -> str:
         """One sentence for the operator while verdicts do not reach the broker, else empty."""
         self._settle()
@@ -92,32 +110,84 @@ class PlcClient:
             return f"MQTT broker {self._address} away since {since}: {self._away}{missing}"
         if self._stalled():
             return f"MQTT broker {self._address} has stopped answering"
-        for topic, problem in self._delivery.denied.items():
-            who = self._client_id
-            return f"MQTT broker denies {who} to publish to {topic} ({problem}); allow it there"
-        return ""
+        return self._denial()
+
+    @property
+    def alarm(self) -> str:
+        """One sentence while the PLC does not get what it needs, or does not act; else empty."""
+        self._settle()
+        if self._closed or self._away is not None:
+            return ""
+        return self._denial() or self._acks.alarm(time.monotonic())
 
     def publish_verdict(self, record: VerdictRecord) -> bool:
-        """Send a verdict now or never: False where the broker is away or does not answer."""
-        self._settle()
-        link = self._outlet.link
-        message = Outgoing(self._topics.verdict, verdict_payload(record))
-        mid = None if link is None or self._stalled() else link.publish(message)
-        if link is None or mid is None:
+        """Send a verdict now or never: False where it has expired, or where the broker is away or
+        does not answer. What the gate must act on goes before it.
+        """
+        remaining_ms = _remaining_ms(record)
+        link = None if remaining_ms == 0 or self._stalled() else self._greeted_link()
+        if link is None:
             self._delivery.absent(record.part)
             return False
-        now_s = time.monotonic()
-        self._delivery.sent(Sent(link.number, mid, message.topic, record.part, now_s))
-        return True
+        expiry_s = None if remaining_ms is None else math.ceil(remaining_ms / 1000)
+        reject = reject_payload(record, remaining_ms or 0)
+        if reject is not None:
+            self._send(link, Outgoing(self._topics.reject, reject, expiry_s=expiry_s))
+            self._acks.expect(record.part.sequence, time.monotonic() + (remaining_ms or 0) / 1000)
+        message = Outgoing(self._topics.verdict, verdict_payload(record), expiry_s=expiry_s)
+        if self._send(link, message, record.part):
+            return True
+        self._delivery.absent(record.part)
+        return False
 
-    def set_status(self, order: LineOrder) -> None:
+    def note_unpublished(self, sequence: int) -> None:
+        """A verdict of an earlier process of this session that nobody knows to have arrived."""
+        self._delivery.gap.unconfirmed.add(sequence)
+
+    def take_published(self) -> PublishedNote | None:
+        """What the broker has confirmed since the last call, or None."""
+        self._settle()
+        return self._delivery.take_published()
+
+    def set_status(self, order: LineOrder, identity: Identity | None = None) -> None:
         """Publish the line's state if it has changed; it is repeated at every reconnection."""
         self._settle()
-        payload = status_payload(self._line, order)
-        self._outlet.show(Outgoing(self._topics.status, payload, retain=True))
+        self._order, self._identity = order, identity or self._identity
+        self._outlet.show(status_payload(self._line, order, self._identity))
+
+    def answer(self, answers: Iterable[Answer]) -> None:
+        """Tell the senders of commands what has become of them."""
+        for response in self._inbox.answered(answers):
+            self._respond(response)
+
+    def tick(self, sequence: int, settled: int) -> None:
+        """Do what is due: heartbeat and summary. `sequence` is the highest that was given out, and
+        every part up to `settled` has its verdict.
+        """
+        self._outlet.count(sequence)
+        link, now_s = self._greeted_link(), time.monotonic()
+        if link is None or self._order is None or self._stalled():
+            return
+        if now_s >= self._summary_due_s:
+            self._summarise(link)
+        if now_s >= self._beat_due_s:
+            self._beat_due_s = now_s + self._heartbeat_s
+            self._beats += 1
+            payload = HeartbeatPayload(
+                line=self._line,
+                session=self._session,
+                counter=self._beats,
+                state=self._order.state,
+                sequence=sequence,
+                settled=settled,
+            )
+            self._send(link, Outgoing(self._topics.heartbeat, payload, qos=0))
 
     def close(self, order: LineOrder) -> None:
         """Publish the final state, wait a bounded time for acknowledgements, and disconnect."""
+        link = self._greeted_link()
+        if link is not None:
+            self._summarise(link)
         self.set_status(order)
         deadline_s = time.monotonic() + CLOSE_S
         while self._outlet.link is not None and self._wait_for_answer(deadline_s):
@@ -125,8 +195,54 @@ class PlcClient:
         if self._outlet.link is not None:
             self._delivery.lost(self._outlet.link.number)
         self._connection.close(CLOSE_S)
-        self._log_gap("the line closes its connection")
+        if self._delivery.gap:
+            self._log.warning("the line closes its connection: %s", self._delivery.gap)
         self._closed = True
+
+    def _greeted_link(self) -> Link | None:
+        """The present connection, where the PLC knows what it has missed before anything else."""
+        link = self._outlet.link
+        self._settle()  # after the look: whatever belongs to an earlier connection is known now
+        if link is not None and link.number != self._greeted:
+            self._greeted = link.number
+            self._summarise(link)
+        return link
+
+    def _summarise(self, link: Link) -> None:
+        """Tell the PLC of verdicts that it will never get."""
+        self._summary_due_s = time.monotonic() + SUMMARY_S
+        gap = self._delivery.take_gap()
+        if gap is None:
+            return
+        self._log.warning("the PLC is told of %s", gap)
+        payload = undelivered_payload(
+            self._line, self._session, gap.undelivered, gap.unconfirmed, time.time_ns()
+        )
+        if not self._send(link, Outgoing(self._topics.undelivered, payload), gap=gap):
+            self._delivery.gap.merge(gap)
+
+    def _send(
+        self, link: Link, message: Outgoing, part: Part | None = None, gap: Gap | None = None
+    ) -> bool:
+        mid = link.publish(message)
+        if mid is None:
+            return False
+        self._delivery.sent(Sent(link.number, mid, message.topic, part, time.monotonic(), gap))
+        return True
+
+    def _respond(self, response: ResponsePayload) -> None:
+        link = self._outlet.link
+        if link is not None:
+            self._send(link, Outgoing(self._topics.response, response))
+
+    def _denial(self) -> str:
+        for topic, problem in self._delivery.denied.items():
+            who = self._client_id
+            return f"MQTT broker denies {who} to publish to {topic} ({problem}); allow it there"
+        if self._unheard:
+            topic = self._topics.command
+            return f"MQTT broker denies {self._client_id} to read {topic} ({self._unheard})"
+        return ""
 
     def _wait_for_answer(self, deadline_s: float) -> bool:
         """Take in the next event; False when nothing is in flight or time is up."""
@@ -156,18 +272,23 @@ class PlcClient:
     def _take(self, event: Event) -> None:
         match event:
             case Connected():
-                self._away = None
-                self._log_gap(f"MQTT broker {self._address} connected")
+                self._away, self._unheard = None, ""
+                self._log.info("MQTT broker %s connected", self._address)
             case Away():
                 self._note_away(event)
             case Sent():
                 self._delivery.sent(event)
             case Acknowledged():
                 self._note_answer(event)
+            case Incoming():
+                self._note_message(event)
+            case Unheard():
+                self._unheard = event.problem
 
     def _note_away(self, event: Away) -> None:
         if event.link is not None:
             self._delivery.lost(event.link)
+            self._acks.forget()
             self._away_since_s = time.time()
         if event.reason != self._away:
             self._log.warning("MQTT broker %s is away: %s", self._address, event.reason)
@@ -179,65 +300,30 @@ class PlcClient:
         for topic in set(self._delivery.denied) - known:
             self._log.error("MQTT broker denies publishing to %s: %s", topic, answer.problem)
 
-    def _log_gap(self, occasion: str) -> None:
-        gap = self._delivery.take_gap()
-        if gap is None:
-            self._log.info("%s", occasion)
+    def _note_message(self, message: Incoming) -> None:
+        """A retained one is left: it was meant for another time."""
+        if message.retained:
+            self._log.warning("retained message on %s ignored; remove it there", message.topic)
+        elif message.topic == self._topics.ack:
+            ack = read_ack(message.payload)
+            if ack is None:
+                self._log.warning("unreadable ack: %.200r", message.payload)
+            elif ack.session == self._session:
+                self._acks.acknowledge(ack.sequence)
         else:
-            self._log.warning("%s: %s", occasion, gap)
+            self._log.info("command: %.200r", message.payload)
+            state = LineState.PREOPERATIONAL if self._order is None else self._order.state
+            response = self._inbox.receive(message.payload, message.at_monotonic_ns, state)
+            if response is not None:
+                self._respond(response)
 
 
-class _Outlet:
-    """Where the owner's thread meets the network's: the status, the present link, and the events.
-
-    The lock is held while a status is published: the retained one is the latest, and no verdict
-    overtakes the status of a new connection. paho holds a lock of its own while it reports an
-    acknowledgement, so that report takes none.
-    """
-
-    def __init__(self) -> None:
-        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._link: Link | None = None
-        self._lock = threading.RLock()
-        self._status: Outgoing | None = None
-
-    @property
-    def link(self) -> Link | None:
-        """The present connection, once its status is on the way."""
-        with self._lock:
-            return self._link
-
-    def show(self, status: Outgoing) -> None:
-        """Publish a status that differs from the present one, now and at every connection."""
-        with self._lock:
-            if status != self._status:
-                self._status = status
-                self._publish_status(self._link)
-
-    def on_connected(self, link: Link) -> None:
-        """The status goes out before any verdict."""
-        with self._lock:
-            self.events.put(Connected(link.number))
-            self._publish_status(link)
-            self._link = link
-
-    def on_lost(self, link: Link, reason: str) -> None:
-        """No verdict is handed over any more."""
-        with self._lock:
-            self._link = None
-            self.events.put(Away(reason, link.number))
-
-    def on_refused(self, reason: str) -> None:
-        """Only noted; the next attempt follows."""
-        self.events.put(Away(reason))
-
-    def on_acknowledged(self, link: Link, mid: int, problem: str) -> None:
-        """Only noted: takes no lock, see above."""
-        self.events.put(Acknowledged(link.number, mid, problem))
-
-    def _publish_status(self, link: Link | None) -> None:
-        if link is None or self._status is None:
-            return
-        mid = link.publish(self._status)
-        if mid is not None:
-            self.events.put(Sent(link.number, mid, self._status.topic, None, at_s=time.monotonic()))
+def _remaining_ms(record: VerdictRecord) -> int | None:
+    """Milliseconds until a part is at the gate, cut; 0 if it has passed, None if nobody knows."""
+    if record.late:
+        return 0
+    if record.deadline_monotonic_ns is not None:
+        return max(0, record.deadline_monotonic_ns - time.monotonic_ns()) // 1_000_000
+    if record.deadline_wall_ns is None:
+        return None
+    return max(0, record.deadline_wall_ns - record.decided_wall_ns) // 1_000_000

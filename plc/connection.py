@@ -8,16 +8,19 @@ part. So what a lost connection did not deliver dies with its client.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from plc.access import Access, explain
-from plc.payloads import StatusPayload, VerdictPayload, encode
+from plc.payloads import Payload, encode
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 2.0
 """Pause before the next attempt to connect; it doubles with each failure."""
@@ -28,11 +31,23 @@ QOS = 1
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A message of the contract; all are sent with QoS 1."""
+    """A message of the contract. `expiry_s`: a broker of MQTT 5 drops it that long after."""
 
     topic: str
-    payload: VerdictPayload | StatusPayload
+    payload: Payload
     retain: bool = False
+    qos: int = QOS
+    expiry_s: int | None = None
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message for the line, at the moment of its arrival."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    at_monotonic_ns: int
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,25 @@ class Link:
     def publish(self, message: Outgoing) -> int | None:
         """Hand a message over without waiting: its number within the link, None if not taken."""
         info = self.client.publish(
-            message.topic, encode(message.payload), qos=QOS, retain=message.retain
+            message.topic,
+            encode(message.payload),
+            qos=message.qos,
+            retain=message.retain,
+            properties=self._properties(message),
         )
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Ask for messages; the broker's refusal comes to the listener."""
+        self.client.subscribe([(topic, QOS) for topic in topics])
+
+    def _properties(self, message: Outgoing) -> Properties | None:
+        speaks_5 = self.client.protocol == MQTTProtocolVersion.MQTTv5
+        if message.expiry_s is None or not speaks_5:
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's own
+        properties.MessageExpiryInterval = message.expiry_s
+        return properties
 
 
 class Listener(Protocol):
@@ -64,6 +95,12 @@ class Listener(Protocol):
 
     def on_acknowledged(self, link: Link, mid: int, problem: str) -> None:
         """The broker has answered a publish; `problem` is empty where it took the message."""
+
+    def on_message(self, message: Incoming) -> None:
+        """A message has come on a topic that was subscribed to."""
+
+    def on_unheard(self, problem: str) -> None:
+        """The broker refuses a subscription."""
 
 
 class Connection:
@@ -137,6 +174,8 @@ class _Attempt:
         self._link.client.on_connect = self._on_connect
         self._link.client.on_disconnect = self._on_disconnect
         self._link.client.on_publish = self._on_publish
+        self._link.client.on_message = self._on_message
+        self._link.client.on_subscribe = self._on_subscribe
 
     def wait(self, answer_timeout_s: float) -> bool:
         """Return when the connection has ended; False if the broker does not answer in time."""
@@ -175,3 +214,20 @@ class _Attempt:
     ) -> None:
         problem = str(reason).lower() if reason.is_failure else ""
         self._listener.on_acknowledged(self._link, mid, problem)
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self._listener.on_message(
+            Incoming(message.topic, bytes(message.payload), message.retain, time.monotonic_ns())
+        )
+
+    def _on_subscribe(
+        self,
+        _client: paho.Client,
+        _data: Any,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties,
+    ) -> None:
+        problems = [str(reason).lower() for reason in reasons if reason.is_failure]
+        if problems:
+            self._listener.on_unheard(problems[0])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pipeline.messages import Part
+from pipeline.messages import Part, PublishedNote
+from pipeline.sequences import Sequences
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message handed to a connection: `part` for a verdict, None for the status."""
+    """A message handed to a connection: `part` for a verdict, `gap` for a summary of what is
+    undelivered, neither for anything else.
+    """
 
     link: int
     mid: int
     topic: str
     part: Part | None
     at_s: float
+    gap: Gap | None = None
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,27 @@ class Acknowledged:
 class Gap:
     """Verdicts that never got to the broker, or perhaps did, since the last summary."""
 
-    undelivered: int = 0
-    unacknowledged: int = 0
-    first: int = 0
-    last: int = 0
+    undelivered: Sequences = field(default_factory=Sequences)
+    unconfirmed: Sequences = field(default_factory=Sequences)
 
-    def add(self, part: Part, *, sent: bool) -> None:
-        """Count a verdict: `sent` ones may have arrived, without an acknowledgement."""
-        self.undelivered += not sent
-        self.unacknowledged += sent
-        self.first = min(self.first or part.sequence, part.sequence)
-        self.last = max(self.last, part.sequence)
+    def __bool__(self) -> bool:
+        return bool(self.undelivered) or bool(self.unconfirmed)
+
+    def merge(self, other: Gap) -> None:
+        """Take over what another one holds."""
+        for mine, its in (
+            (self.undelivered, other.undelivered),
+            (self.unconfirmed, other.unconfirmed),
+        ):
+            for first, last in its.ranges:
+                mine.add(first, last)
 
     def __str__(self) -> str:
+        ranges = (*self.undelivered.ranges, *self.unconfirmed.ranges)
+        first, last = min(pair[0] for pair in ranges), max(pair[1] for pair in ranges)
         return (
-            f"{self.undelivered} verdicts undelivered, {self.unacknowledged} sent without "
-            f"acknowledgement (between sequences {self.first} and {self.last})"
+            f"{len(self.undelivered)} verdicts undelivered, {len(self.unconfirmed)} sent without "
+            f"acknowledgement (between sequences {first} and {last})"
         )
 
 
@@ -64,9 +73,11 @@ class Delivery:
         """Verdicts of this session whose connection broke before the broker's answer."""
         self.denied: dict[str, str] = {}
         """Topics that the broker's access list denies, with its answer."""
-        self._gap = Gap()
+        self.gap = Gap()
+        """What the PLC has not been told yet."""
         self._in_flight: dict[tuple[int, int], Sent] = {}
         self._early: dict[tuple[int, int], Acknowledged] = {}
+        self._delivered, self._summarised = Sequences(), Sequences()
 
     @property
     def in_flight(self) -> int:
@@ -78,9 +89,9 @@ class Delivery:
         return next((sent.at_s for sent in self._in_flight.values()), None)
 
     def absent(self, part: Part) -> None:
-        """A verdict could not be sent."""
+        """A verdict could not be sent, or has expired."""
         self.undelivered += 1
-        self._gap.add(part, sent=False)
+        self.gap.undelivered.add(part.sequence)
 
     def sent(self, sent: Sent) -> None:
         """A message is on its way."""
@@ -95,12 +106,21 @@ class Delivery:
         sent = self._in_flight.pop((answer.link, answer.mid), None)
         if sent is None:
             self._early[answer.link, answer.mid] = answer
-        elif not answer.problem:
-            self.denied.pop(sent.topic, None)
-        else:
+        elif answer.problem:
             self.denied[sent.topic] = answer.problem
             if sent.part is not None:
                 self.absent(sent.part)
+            self.gap.merge(sent.gap or Gap())
+        else:
+            self.denied.pop(sent.topic, None)
+            self._confirm(sent)
+
+    def _confirm(self, sent: Sent) -> None:
+        if sent.part is not None:
+            self._delivered.add(sent.part.sequence)
+        if sent.gap is not None:
+            for first, last in (*sent.gap.undelivered.ranges, *sent.gap.unconfirmed.ranges):
+                self._summarised.add(first, last)
 
     def lost(self, link: int) -> None:
         """A connection has ended: what was in flight on it will not be sent again."""
@@ -109,11 +129,20 @@ class Delivery:
                 del self._in_flight[key]
                 if sent.part is not None:
                     self.unacknowledged += 1
-                    self._gap.add(sent.part, sent=True)
+                    self.gap.unconfirmed.add(sent.part.sequence)
+                self.gap.merge(sent.gap or Gap())
         self._early.clear()
         self.denied.clear()
 
     def take_gap(self) -> Gap | None:
-        """What went missing since the last call, or None."""
-        gap, self._gap = self._gap, Gap()
-        return gap if gap.last else None
+        """What is to be summarised now, or None; told once the summary is acknowledged."""
+        gap, self.gap = self.gap, Gap()
+        return gap or None
+
+    def take_published(self) -> PublishedNote | None:
+        """What the broker has confirmed since the last call, or None."""
+        if not self._delivered and not self._summarised:
+            return None
+        note = PublishedNote(self._delivered.ranges, self._summarised.ranges)
+        self._delivered, self._summarised = Sequences(), Sequences()
+        return note

@@ -7,10 +7,28 @@ from typing import Any
 
 import msgspec
 
-from plc.payloads import StatusPayload, VerdictPayload
+from plc.incoming import AckPayload, CommandPayload
+from plc.payloads import (
+    HeartbeatPayload,
+    RejectPayload,
+    ResponsePayload,
+    StatusPayload,
+    UndeliveredPayload,
+    VerdictPayload,
+)
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
-PAYLOADS: dict[str, type[msgspec.Struct]] = {"verdict": VerdictPayload, "status": StatusPayload}
+PAYLOADS: dict[str, type[msgspec.Struct]] = {
+    "verdict": VerdictPayload,
+    "reject": RejectPayload,
+    "status": StatusPayload,
+    "heartbeat": HeartbeatPayload,
+    "undelivered": UndeliveredPayload,
+    "command": CommandPayload,
+    "response": ResponsePayload,
+    "ack": AckPayload,
+}
+"""By the name of their topic."""
 
 
 def schema_text(name: str) -> str:

@@ -102,6 +102,11 @@ class PartSource:
         announcement = self._announcement(part, shot)
         return [announcement, self._outcome(announcement, shot, room)]
 
+    def rest(self) -> None:
+        """The line takes no parts: what passes a live camera meanwhile is none of its parts."""
+        while self._camera.live and self._camera.read(self._counter.last + 1, 0.0) is not None:
+            continue
+
     @property
     def _parts_can_wait(self) -> bool:
         return self._period_ns is None and not self._camera.live

@@ -44,6 +44,7 @@ class AcquisitionStage:
     def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
         """At most one part."""
         if not order.capture:
+            self._source.rest()
             return ()
         return self._source.capture(now_monotonic_ns, room)
 

@@ -22,10 +22,12 @@ from pipeline.messages import (
     InspectionResult,
     LedgerLine,
     Part,
+    PublishedNote,
     Reason,
     SessionNote,
     VerdictRecord,
 )
+from pipeline.sequences import Sequences
 from stages.decision.rule import DecisionRule, verdict_of
 from stages.decision.statistics import SessionStatistics, StatisticsState
 
@@ -43,11 +45,24 @@ class Now:
     wall_ns: int
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where on the belt and in which batch a part was captured; positions in encoder units."""
+
+    batch: str = ""
+    encoder_position: float | None = None
+    reject_position: float | None = None
+
+
 class _Snapshot(Struct, frozen=True, forbid_unknown_fields=True):
     expected: int
     settled_until: int
     settled: tuple[int, ...]
     statistics: StatisticsState
+    unpublished: tuple[tuple[int, int], ...] = ()
+
+
+_NO_PLACE = Place()
 
 
 class Ledger:
@@ -64,6 +79,8 @@ class Ledger:
         self._settled_until = 0
         self._settled: set[int] = set()
         self._statistics = SessionStatistics()
+        self.unpublished = Sequences()
+        """Parts whose verdict is recorded, and of which the broker has confirmed nothing yet."""
 
     @property
     def settled_until(self) -> int:
@@ -75,16 +92,30 @@ class Ledger:
         """The highest sequence known."""
         return self._expected - 1
 
+    @property
+    def rule(self) -> DecisionRule:
+        """The calibration that parts are judged by."""
+        return self._rule
+
     def is_open(self, sequence: int) -> bool:
         """Whether a part waits for its verdict."""
         return sequence in self._open
+
+    def follow(self, rule: DecisionRule) -> None:
+        """Judge by another calibration from now on, also what is open still."""
+        self._rule = rule
+
+    def published(self, note: PublishedNote) -> None:
+        """Mark what the broker has confirmed."""
+        for first, last in (*note.delivered, *note.undelivered):
+            self.unpublished.discard(first, last)
 
     def statistics(self) -> LineStatistics:
         """Totals of the session so far."""
         return self._statistics.line_statistics(self.announced_until, self._rule)
 
     def announce(
-        self, announcement: Announcement, now: Now
+        self, announcement: Announcement, now: Now, place: Place = _NO_PLACE
     ) -> tuple[AnnouncedNote | None, list[VerdictRecord]]:
         """Open a part; numbers left out before it were lost and become UNINSPECTED.
 
@@ -103,6 +134,9 @@ class Ledger:
             deadline_monotonic_ns=announcement.deadline_monotonic_ns,
             source=announcement.source,
             truth=announcement.truth,
+            batch=place.batch,
+            encoder_position=place.encoder_position,
+            reject_position=place.reject_position,
         )
         self._reopen(note)
         early = self._early.pop(sequence, None)
@@ -158,6 +192,7 @@ class Ledger:
             self._settled_until,
             tuple(sorted(self._settled)),
             self._statistics.state(),
+            self.unpublished.ranges,
         )
         text = msgspec.json.encode(state).decode()
         return [SessionNote(self._session, self._line, text), *self._open.values()]
@@ -169,12 +204,12 @@ class Ledger:
                 self._restore(line)
             elif isinstance(line, AnnouncedNote):
                 self._reopen(line)
+            elif isinstance(line, PublishedNote):
+                self.published(line)
             else:
-                self._settle_number(line.part.sequence)
                 self._expected = max(self._expected, line.part.sequence + 1)
                 self._open.pop(line.part.sequence, None)
-                self._statistics.add(line)
-                yield line
+                yield self._settled_record(line)
 
     def _restore(self, note: SessionNote) -> None:
         state = msgspec.json.decode(note.snapshot, type=_Snapshot)
@@ -182,6 +217,7 @@ class Ledger:
         self._expected, self._settled_until = state.expected, state.settled_until
         self._settled = set(state.settled)
         self._statistics = SessionStatistics(state.statistics)
+        self.unpublished = Sequences(state.unpublished)
 
     def _reopen(self, note: AnnouncedNote) -> None:
         self._open[note.part.sequence] = note
@@ -228,6 +264,11 @@ class Ledger:
                 truth=note.truth,
                 defects=result.defects if result else (),
                 stamps=outcome.stamps if outcome else (),
+                deadline_monotonic_ns=note.deadline_monotonic_ns,
+                recipe=self._rule.recipe,
+                batch=note.batch,
+                encoder_position=note.encoder_position,
+                reject_position=note.reject_position,
             )
         )
 
@@ -252,10 +293,12 @@ class Ledger:
                 truth=None,
                 defects=(),
                 stamps=(),
+                recipe=self._rule.recipe,
             )
         )
 
     def _settled_record(self, record: VerdictRecord) -> VerdictRecord:
         self._settle_number(record.part.sequence)
+        self.unpublished.add(record.part.sequence)
         self._statistics.add(record)
         return record

@@ -21,6 +21,7 @@ class DecisionRule:
     threshold: float
     bundle_id: str
     calibration_id: str
+    recipe: str = "default"
 
     def reason(self, result: InspectionResult) -> Reason:
         """Why a result leads to its verdict: PASS only for a finite score of this very model."""

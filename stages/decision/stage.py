@@ -12,9 +12,10 @@ import numpy as np
 from calibration.record import load_line_calibration
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
-from pipeline.errors import LineError
+from pipeline.errors import ConfigError, LineError, NotReadyError
 from pipeline.logs import part_extra
 from pipeline.messages import (
+    AnnouncedNote,
     Announcement,
     Evidence,
     Failure,
@@ -27,13 +28,17 @@ from pipeline.messages import (
 from pipeline.stage import Stage, StageContext
 from plc.check import check_broker
 from plc.client import PlcClient
+from plc.payloads import Identity
 from stages.bundle_identity import stated_identity
-from stages.decision.ledger import Ledger, Now, Outcome
+from stages.decision.belt import Belt
+from stages.decision.ledger import Ledger, Now, Outcome, Place
 from stages.decision.ledger_journal import LedgerJournal, close_old_sessions, stored_lines
 from stages.decision.rule import DecisionRule
 
 MISSING_AFTER_NS = 1_000_000_000
 CHECK_TIMEOUT_S = 5.0
+UNUSABLE = "unusable"
+"""Bundle and calibration of a recipe that cannot be loaded: no score is of this model."""
 STATISTICS_EVERY_NS = 1_000_000_000
 _EMPTY_MAP = np.zeros((0, 0), np.float16)
 _EMPTY_PICTURE = np.zeros((0, 0, 1), np.uint8)
@@ -51,6 +56,8 @@ class DecisionStage:
         self._config, self._log = context.config, context.log
         self._pass_share = context.config.reject_log.pass_image_share
         self._order = LineOrder(context.session, LineState.PREOPERATIONAL, "starting", 0)
+        self._belt = Belt.of(context.config.timing)
+        self._recipe_fault = ""
         self._behind_since_ns: int | None = None
         self._statistics: tuple[int, LineStatistics] | None = None
 
@@ -65,12 +72,9 @@ class DecisionStage:
         now = self._clock()
         close_old_sessions(config.ledger_folder, session, self._new_ledger, now, self._log)
         self._ledger = self._new_ledger(session)
-        restored = self._ledger.replay(stored_lines(config.ledger_folder, session, self._log))
-        in_time = [record for record in restored if _still_useful(record, now)]
+        self._restored = self._unconfirmed_verdicts()
         self._journal = LedgerJournal(config.ledger_folder, session, self._ledger, self._log)
         self._plc.start()
-        for record in in_time:  # the same verdict again: its first publication may be lost
-            self._plc.publish_verdict(record)
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
         """Announcements, results and failures in; pictures out."""
@@ -79,7 +83,7 @@ class DecisionStage:
         evidence: list[Evidence] = []
         for message in messages:
             if isinstance(message, Announcement):
-                note, records = self._ledger.announce(message, now)
+                note, records = self._announce(message, now)
                 lines += [note, *records] if note else records
             else:
                 assert isinstance(message, InspectionResult | Failure)
@@ -92,13 +96,17 @@ class DecisionStage:
     def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
         """Close what is due, and pass the line's state on to the PLC."""
         if order != self._order:
-            self._order = order
-            self._plc.set_status(order)
+            self._follow(order)
         now = self._clock()
         records = self._ledger.expire(now)
         if self._numbers_are_missing(now.monotonic_ns):
             records += self._ledger.missing_until(order.last_sequence, now)
         self._publish(records)
+        self._publish_restored()
+        self._plc.tick(
+            max(order.last_sequence, self._ledger.announced_until), self._ledger.settled_until
+        )
+        self._mark_published()
         return ()
 
     def report(self) -> StageReport:
@@ -111,6 +119,8 @@ class DecisionStage:
             settled_sequence=self._ledger.settled_until,
             warning=warning,
             statistics=self._current_statistics(),
+            alarm=self._recipe_fault or self._plc.alarm,
+            requests=self._plc.requests,
         )
 
     def close(self) -> None:
@@ -118,7 +128,83 @@ class DecisionStage:
         self._publish(self._ledger.close_all(self._clock()))
         self._statistics = None
         self._plc.close(self._order)
+        self._mark_published()
         self._journal.close()
+
+    def _unconfirmed_verdicts(self) -> list[VerdictRecord]:
+        """Take over what an earlier process wrote: its verdicts that the PLC may not have, and can
+        still use. Those that are too late are named to the PLC.
+        """
+        folder, session = self._config.ledger_folder, self._context.session
+        given = {
+            record.part.sequence: record
+            for record in self._ledger.replay(stored_lines(folder, session, self._log))
+        }
+        useful: list[VerdictRecord] = []
+        for first, last in self._ledger.unpublished.ranges:
+            for sequence in range(first, last + 1):
+                record = given.get(sequence)
+                if record is not None and self._still_useful(record):
+                    useful.append(record)
+                else:
+                    self._plc.note_unpublished(sequence)
+        return useful
+
+    def _still_useful(self, record: VerdictRecord) -> bool:
+        deadline_ns = record.deadline_monotonic_ns
+        return deadline_ns is not None and deadline_ns > self._clock().monotonic_ns
+
+    def _publish_restored(self) -> None:
+        """The same verdicts again, once the broker is there: the first time may be lost."""
+        if not self._restored or not self._plc.connected:
+            return
+        for record in self._restored:
+            if self._still_useful(record):
+                self._plc.publish_verdict(record)
+            else:
+                self._plc.note_unpublished(record.part.sequence)
+        self._restored = []
+
+    def _follow(self, order: LineOrder) -> None:
+        """Every change of the line's state goes to the PLC, also one that is past already."""
+        before, self._order = self._order, order
+        if order.recipe != self._rule.recipe:
+            self._change_recipe(order.recipe)
+        rule = self._rule
+        identity = Identity(rule.recipe, rule.bundle_id, rule.calibration_id)
+        for past in missed_orders(before, order):
+            self._plc.set_status(past, identity)
+        self._plc.set_status(order, identity)
+        self._plc.answer(order.answers)
+
+    def _change_recipe(self, name: str) -> None:
+        """The supervisor has checked the recipe; one that broke since then judges no part."""
+        try:
+            self._rule = load_rule(self._config.with_recipe(name))
+            self._recipe_fault = ""
+        except (ConfigError, NotReadyError) as error:
+            self._rule = DecisionRule(self._rule.threshold, UNUSABLE, UNUSABLE, name)
+            self._recipe_fault = f"recipe {name} cannot be used: {error}"
+            self._log.error("%s", self._recipe_fault)
+        self._ledger.follow(self._rule)
+
+    def _announce(
+        self, announcement: Announcement, now: Now
+    ) -> tuple[AnnouncedNote | None, list[VerdictRecord]]:
+        """Open a part with its place on the belt, which may bring its deadline forward."""
+        encoder, captured_ns = self._order.encoder, announcement.captured_monotonic_ns
+        position = self._belt.position(encoder, captured_ns)
+        latest_ns = announcement.deadline_monotonic_ns
+        deadline_ns = self._belt.deadline_ns(encoder, captured_ns, latest_ns)
+        place = Place(self._order.batch, position, self._belt.reject_position(position))
+        moved = msgspec.structs.replace(announcement, deadline_monotonic_ns=deadline_ns)
+        return self._ledger.announce(moved, now, place)
+
+    def _mark_published(self) -> None:
+        note = self._plc.take_published()
+        if note is not None:
+            self._ledger.published(note)
+            self._journal.write([note])
 
     def _new_ledger(self, session: str) -> Ledger:
         config = self._config
@@ -171,8 +257,18 @@ class DecisionStage:
         return self._statistics[1]
 
 
-def _still_useful(record: VerdictRecord, now: Now) -> bool:
-    return record.deadline_wall_ns is not None and record.deadline_wall_ns > now.wall_ns
+def missed_orders(before: LineOrder, order: LineOrder) -> list[LineOrder]:
+    """The states between two orders that a reader of the newest one alone would miss."""
+    if not before.since_wall_ns:  # the first order: what was before it concerns nobody
+        return []
+    known = before.transitions[-1].number if before.transitions else 0
+    return [
+        msgspec.structs.replace(
+            order, state=past.state, cause=past.cause, since_wall_ns=past.since_wall_ns
+        )
+        for past in order.transitions[:-1]
+        if past.number > known
+    ]
 
 
 def _evidence(record: VerdictRecord, outcome: Outcome) -> Evidence:
@@ -193,7 +289,7 @@ def load_rule(config: LineConfig) -> DecisionRule:
     """The active calibration of a line. Raises BundleError and CalibrationError."""
     bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
     calibration = load_line_calibration(config, bundle_id, bundles_own)
-    return DecisionRule(calibration.threshold, bundle_id, calibration.id)
+    return DecisionRule(calibration.threshold, bundle_id, calibration.id, config.recipe)
 
 
 def check_calibration(config: LineConfig) -> None:

@@ -26,7 +26,19 @@ PACKAGES = (
     "benchmarks",
 )
 STAGES = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision")
-CONTRACT = ("messages", "config", "errors", "control", "stage", "journal", "logs", "telemetry")
+CONTRACT = (
+    "messages",
+    "sequences",
+    "config",
+    "config_base",
+    "config_mqtt",
+    "errors",
+    "control",
+    "stage",
+    "journal",
+    "logs",
+    "telemetry",
+)
 COMMANDS = ("command_line", "config_file")
 MOST_LINES = 400
 
@@ -39,7 +51,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "commands": frozenset({"contract", "commands"}),
     "wire": frozenset({"contract"}),
     "runtime": frozenset({"contract", "commands", "runtime", "wire"}),
-    "plc": frozenset({"contract", "plc"}),
+    "plc": frozenset({"contract", "commands", "plc"}),
     "reject_log": frozenset({"contract", "commands", "reject_log"}),
     "stages": CORES | {"contract", "stages"},
     **{f"stages.{stage}": frozenset({"contract", "stages", f"stages.{stage}"}) for stage in STAGES},
@@ -56,7 +68,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "calibration": TOOLS,
     "training": TOOLS | {"training"},
     "evaluation": TOOLS | {"evaluation"},
-    "benchmarks": TOOLS | {"runtime", "evaluation", "benchmarks"},
+    "benchmarks": TOOLS | {"runtime", "evaluation", "training", "benchmarks"},
 }
 """Who may use what. `<stage> process` is a stage's stage.py, which nobody may use: the runtime
 names it by a string. `contract` is what the pipeline offers to stages."""

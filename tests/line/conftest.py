@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,12 +42,14 @@ def free_port() -> int:
 
 
 class Plc:
-    """What a PLC sees: verdicts by part, and the states of the line, in order."""
+    """What a PLC sees: verdicts by part, the states of the line, and everything else, in order."""
 
     def __init__(self, port: int) -> None:
         self._changed = threading.Condition()
         self.payloads: list[dict[str, Any]] = []
         self.states: list[str] = []
+        self.said: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._commands = 0
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(f"{TOPIC}/#", qos=1)
@@ -62,7 +64,40 @@ class Plc:
                 self.payloads.append(payload)
             elif message.topic == f"{TOPIC}/status":
                 self.states.append(payload["state"])
+            self.said[message.topic.rpartition("/")[2]].append(payload)
             self._changed.notify_all()
+
+    def command(self, command: str, **values: Any) -> dict[str, Any]:
+        """Send a command; its response."""
+        self._commands += 1
+        id_ = f"test-{self._commands}"
+        payload = {"schema": "inspection.command/1", "id": id_, "command": command, **values}
+        self._client.publish(f"{TOPIC}/command", json.dumps(payload), qos=1)
+
+        def answered(plc: Plc) -> bool:
+            return any(response["id"] == id_ for response in plc.said["response"])
+
+        self.wait(answered, f"response to {command}")
+        return next(r for r in self.said["response"] if r["id"] == id_)
+
+    def wait_for_status(self, state: str, cause: str = "") -> dict[str, Any]:
+        """The newest status once it has this state and cause."""
+
+        def there(plc: Plc) -> bool:
+            newest = plc.said["status"][-1] if plc.said["status"] else {"state": "", "cause": ""}
+            return newest["state"] == state and cause in newest["cause"]
+
+        self.wait(there, f"{state} {cause}")
+        return self.said["status"][-1]
+
+    def told(self, session: str) -> set[int]:
+        """Every sequence of a session that has a verdict, or was named as undelivered."""
+        found = {p["sequence"] for p in self.payloads if p["session"] == session}
+        for summary in self.said["undelivered"]:
+            if summary["session"] == session:
+                for item in (*summary["undelivered"], *summary["unconfirmed"]):
+                    found |= set(range(item["first"], item["last"] + 1))
+        return found
 
     def wait(self, condition: Callable[[Plc], bool], what: str) -> None:
         with self._changed:
@@ -293,9 +328,11 @@ def start_stage() -> Iterator[Callable[[Line, str], subprocess.Popen[bytes]]]:
 class Mosquitto:
     """A real broker that a test starts and kills."""
 
-    def __init__(self, port: int, folder: Path) -> None:
+    def __init__(self, port: int, folder: Path, *lines: str) -> None:
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        user = ["user root"] if os.getuid() == 0 else []
+        known = [f"listener {port} 127.0.0.1", "allow_anonymous true", *user, *lines]
+        self._config.write_text("\n".join(known) + "\n")
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -312,6 +349,10 @@ class Mosquitto:
                 break
         threading.Thread(target=self._process.stderr.read, daemon=True).start()
 
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -319,11 +360,11 @@ class Mosquitto:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Callable[[int], Mosquitto]]:
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     brokers: list[Mosquitto] = []
 
-    def make(port: int) -> Mosquitto:
-        brokers.append(Mosquitto(port, tmp_path))
+    def make(port: int, *lines: str) -> Mosquitto:
+        brokers.append(Mosquitto(port, tmp_path, *lines))
         return brokers[-1]
 
     yield make

@@ -22,6 +22,7 @@ from pipeline.config import (
     Timing,
     Tls,
 )
+from pipeline.config_file import load_line, write_line
 from pipeline.errors import ConfigError
 
 MakeConfig = Callable[..., LineConfig]
@@ -167,3 +168,62 @@ def test_the_paradigm_is_the_bundles_own_unless_the_line_names_another(
 def test_an_unknown_paradigm_is_refused_with_those_that_there_are(make_config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match=r"reconstruction\.paradigm: .*'norm_guided'.*'adaptive'"):
         make_config({"reconstruction.paradigm": "teleport"})
+
+
+RECIPES = [
+    {"name": "cap_b", "bundle": "/b/bundle", "calibration": "/b/calibration"},
+    {"name": "cap_c", "bundle": "/c/bundle", "calibration": "/c/calibration"},
+]
+
+
+def test_a_recipe_takes_the_place_of_model_and_calibration(make_config: MakeConfig) -> None:
+    plain = make_config({"recipes": RECIPES})
+    assert (plain.recipe, plain.model.bundle) == ("default", make_config().model.bundle)
+    for config in (
+        plain.with_recipe("cap_b"),
+        make_config({"recipes": RECIPES, "recipe": "cap_b"}),
+    ):
+        assert config.recipe == "cap_b"
+        assert (config.model.bundle, config.calibration.folder) == (
+            Path("/b/bundle"),
+            Path("/b/calibration"),
+        )
+        assert config.model.device == plain.model.device
+
+
+def test_every_recipe_leads_to_every_other_and_back(make_config: MakeConfig) -> None:
+    plain = make_config({"recipes": RECIPES})
+    there = plain.with_recipe("cap_b").with_recipe("cap_c").with_recipe("cap_b")
+    back = there.with_recipe("default")
+    assert (back.model, back.calibration, back.recipe) == (
+        plain.model,
+        plain.calibration,
+        "default",
+    )
+    with pytest.raises(ConfigError, match=r"no recipe 'cap_d'; the line has default, cap_b, cap_c"):
+        there.with_recipe("cap_d")
+
+
+def test_a_line_that_is_written_with_its_recipe_is_read_the_same(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    plain = make_config({"recipes": RECIPES})
+    for config in (plain, plain.with_recipe("cap_b"), plain.with_recipe("default")):
+        write_line(config, tmp_path / "line.yaml")
+        assert load_line(tmp_path / "line.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "mistake"),
+    [
+        ({"recipes": [RECIPES[0], RECIPES[0]]}, "cap_b stands there twice"),
+        ({"recipes": RECIPES, "recipe": "cap_d"}, "'cap_d' is not in the list of recipes"),
+        ({"recipes": [{**RECIPES[0], "name": "default"}]}, "default is what model and calibration"),
+        ({"recipes": [{**RECIPES[0], "name": "a b"}]}, r"recipes\.0\.name"),
+    ],
+)
+def test_recipes_that_cannot_be_told_apart_are_refused(
+    make_config: MakeConfig, changes: dict[str, Any], mistake: str
+) -> None:
+    with pytest.raises(ConfigError, match=mistake):
+        make_config(changes)

@@ -6,12 +6,17 @@ import msgspec
 import pytest
 
 from pipeline.control import (
+    Answer,
     Beat,
+    Command,
+    Encoder,
     LineOrder,
     LineState,
     LineStatistics,
     Percentiles,
+    Request,
     StageReport,
+    Transition,
     TruthCount,
 )
 from pipeline.messages import Reason, Verdict
@@ -48,6 +53,36 @@ ORDER = LineOrder("s", LineState.STOPPING, "asked to stop", 5, True, ("acquisiti
 
 def test_a_beat_comes_back_as_it_was() -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(BEAT), type=Beat) == BEAT
+
+
+def test_commands_answers_and_transitions_come_back_as_they_were() -> None:
+    encoder = Encoder(12.5, 250.0, 7)
+    request = Request("a", Command.SET_ENCODER, encoder=encoder)
+    report = StageReport(alarm="denied", requests=(request,))
+    beat = msgspec.structs.replace(BEAT, report=report)
+    answer = Answer("a", Command.SET_ENCODER, False, "why not", LineState.PAUSED, 8)
+    change = Transition(3, LineState.PAUSED, "command pause", 9)
+    order = LineOrder(
+        "s",
+        LineState.PAUSED,
+        "command pause",
+        9,
+        recipe="cap_b",
+        batch="B",
+        encoder=encoder,
+        answers=(answer,),
+        transitions=(change,),
+    )
+    for message in (beat, order):
+        assert (
+            msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=type(message)) == message
+        )
+
+
+def test_a_belt_goes_on_at_its_speed() -> None:
+    encoder = Encoder(100.0, 50.0, 2_000_000_000)
+    assert encoder.position_at(4_000_000_000) == 200.0
+    assert encoder.position_at(1_000_000_000) == 50.0
 
 
 def test_an_order_comes_back_as_it_was() -> None:

@@ -96,3 +96,7 @@ def test_every_stage_can_report_its_failures_to_decision() -> None:
     for row in TABLE:
         if row.produces and row.name != "decision":
             assert "failure" in row.produces, row.name
+
+
+def test_only_stages_with_networks_are_replaced_for_another_recipe() -> None:
+    assert [row.name for row in TABLE if row.reloads] == ["segmentation", "reconstruction"]

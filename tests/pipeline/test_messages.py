@@ -48,7 +48,7 @@ def test_every_message_names_channel_and_version(kind: type[Message]) -> None:
 def test_the_ledgers_lines_can_be_told_apart() -> None:
     kinds = typing.get_args(LedgerLine)
     tags = [kind.__struct_config__.tag for kind in kinds]
-    assert sorted(tags) == ["announced/1", "session/1", "verdict/1"]
+    assert sorted(tags) == ["announced/1", "published/1", "session/1", "verdict/1"]
     decoder = msgspec.json.Decoder(LedgerLine)
     with pytest.raises(msgspec.ValidationError):
         decoder.decode(b'{"schema":"verdict/2"}')

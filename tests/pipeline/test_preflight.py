@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import LineConfig
+from pipeline.config_file import write_line
 from pipeline.errors import BundleError, CalibrationError, ConfigError, InputError, LineError
-from pipeline.preflight import Finding, check_line
+from pipeline.preflight import Finding, check_line, main
 
 MakeConfig = Callable[..., LineConfig]
 
@@ -64,3 +65,14 @@ def test_a_camera_that_is_set_up_wrongly(make_config: MakeConfig) -> None:
     found = findings(make_config({"camera.product": "porcelain"}))
     assert isinstance(found["camera"].fault, ConfigError)
     assert found["camera"].stage == "acquisition"
+
+
+def test_some_subjects_can_be_checked_alone(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "line.yaml"
+    write_line(make_config({"calibration.folder": str(tmp_path / "none")}), file)
+    assert main(["--config", str(file), "--subject", "camera"]) == 0
+    assert main(["--config", str(file), "--subject", "camera", "--subject", "calibration"]) == 3
+    assert "calibrate_line --line 3" in capsys.readouterr().out
+    assert main(["--config", str(tmp_path / "none.yaml"), "--subject", "camera"]) == 2

@@ -232,3 +232,59 @@ def test_without_last_words_the_exit_code_is_the_cause(
     watched.start()
     loss = watched.loss(until)
     assert (loss.cause, loss.exit_code) == ("ended with exit code 3", 3)
+
+
+def test_a_retired_process_ends_and_is_replaced_without_being_a_loss(
+    watch: Callable[..., Watch], until: Until
+) -> None:
+    watched = watch("preprocessing")
+    (worker,) = watched.group.workers
+    watched.start()
+    first = worker.process
+    assert first is not None
+    watched.beat(worker)
+    watched.group.retire(["preprocessing", "segmentation"])
+    watched.beat(worker)
+    assert not worker.ready, "what is to end does not count, whatever it says"
+    until(lambda: watched.group.losses() == [] and worker.process is None)
+    assert worker.restarted == 0
+    watched.start()
+    assert worker.process is not None
+    assert worker.process.pid != first.pid
+    watched.beat(worker)
+    assert worker.ready
+
+
+def test_a_retired_process_that_does_not_end_is_killed(
+    watch: Callable[..., Watch], until: Until
+) -> None:
+    watched = watch("preprocessing")
+    (worker,) = watched.group.workers
+    watched.start()
+    process = worker.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    watched.group.retire(["preprocessing"])
+    assert watched.group.losses() == []
+    watched.now_s += 10.1
+    until(lambda: watched.group.losses() == [] and worker.process is None)
+    assert process.poll() == -signal.SIGKILL
+
+
+def test_what_was_given_up_is_started_again_only_when_forgiven(
+    watch: Callable[..., Watch],
+) -> None:
+    watched = watch("preprocessing")
+    (worker,) = watched.group.workers
+    while watched.group.may_restart(worker):
+        pass
+    worker.given_up = True
+    watched.start()
+    assert worker.process is None
+    watched.group.forgive()
+    watched.start()
+    assert worker.process is not None
+    assert watched.group.may_restart(worker)
+    assert watched.group.waiting_for() == "waiting for preprocessing"
+    watched.beat(worker)
+    assert watched.group.waiting_for() == ""

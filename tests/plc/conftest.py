@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pipeline.config import Mqtt
 from pipeline.control import LineOrder, LineState
@@ -89,15 +90,25 @@ class BrokerProcess:
 class Subscriber:
     """A PLC's view: the messages below the line's root, in the order of their arrival."""
 
-    def __init__(self, port: int, tls_ca: Path | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        tls_ca: Path | None = None,
+        mqtt_5: bool = False,
+        user: tuple[str, str] | None = None,
+    ) -> None:
+        self.port = port
         self.messages: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self._granted: queue.Queue[bool] = queue.Queue()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        protocol = MQTTProtocolVersion.MQTTv5 if mqtt_5 else MQTTProtocolVersion.MQTTv311
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
         self._client.on_connect = lambda client, *_: client.subscribe(f"{ROOT}/#", qos=1)
         self._client.on_subscribe = lambda *_: self._granted.put(True)
         self._client.on_message = lambda _client, _data, message: self.messages.put(message)
         if tls_ca is not None:
             self._client.tls_set(str(tls_ca))
+        if user is not None:
+            self._client.username_pw_set(*user)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self._granted.get(timeout=WAIT_S)
@@ -118,6 +129,11 @@ class Subscriber:
         while (payload := self.next("status"))["state"] != state:
             pass
         return payload
+
+    def say(self, topic: str, payload: dict[str, Any] | bytes, retain: bool = False) -> None:
+        """Publish below the line's root, as a PLC does; returns when the broker has taken it."""
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self._client.publish(f"{ROOT}/{topic}", data, qos=1, retain=retain).wait_for_publish(WAIT_S)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -171,11 +187,13 @@ class Rig:
     def __init__(self) -> None:
         self._open = ExitStack()
 
-    def mqtt(self, port: int, kind: str = "external", **keys: Any) -> Mqtt:
+    def mqtt(
+        self, port: int, kind: str = "external", contract: dict[str, Any] | None = None, **keys: Any
+    ) -> Mqtt:
         """The line's configuration for a port: external (with further keys) or embedded."""
         address = {"host": "127.0.0.1"} if kind == "external" else {}
         section = {"kind": kind, "port": port, **address, **keys}
-        data = {"broker": section, "topic_root": ROOT, "keepalive_s": 2}
+        data = {"broker": section, "topic_root": ROOT, "keepalive_s": 2, **(contract or {})}
         return Mqtt.model_validate_json(json.dumps(data, default=str))
 
     def line(self, mqtt: Mqtt) -> PlcClient:
@@ -185,11 +203,20 @@ class Rig:
         self._open.callback(lambda: client.close(self.order(LineState.HALTED)))
         return client
 
-    def plc(self, port: int, tls_ca: Path | None = None) -> Subscriber:
+    def plc(self, port: int, tls_ca: Path | None = None, **keys: Any) -> Subscriber:
         """A subscriber to the line's topics; closed after the test."""
-        subscriber = Subscriber(port, tls_ca)
+        subscriber = Subscriber(port, tls_ca, **keys)
         self._open.callback(subscriber.close)
         return subscriber
+
+    def cut_off(self, client: PlcClient, port: int) -> None:
+        """Take the line's connection away: a broker knows each client id once only."""
+        thief = paho.Client(CallbackAPIVersion.VERSION2, client_id="inspection-line-3")
+        thief.connect("127.0.0.1", port)
+        thief.loop_start()
+        self.until(lambda: not client.connected)
+        thief.disconnect()
+        thief.loop_stop()
 
     def until(self, condition: Callable[[], object]) -> None:
         """Ask for a condition again and again until it holds; fails after a while."""
@@ -201,6 +228,9 @@ class Rig:
 
     def order(self, state: LineState, cause: str = "all stages are ready") -> LineOrder:
         return LineOrder(SESSION, state, cause, since_wall_ns=CAPTURED_NS)
+
+    def with_batch(self, order: LineOrder, batch: str) -> LineOrder:
+        return msgspec.structs.replace(order, batch=batch)
 
     def record(
         self, sequence: int = 123, reason: Reason = Reason.ABOVE_THRESHOLD, **changes: Any

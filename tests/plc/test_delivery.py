@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.messages import Part
-from plc.delivery import Acknowledged, Delivery, Sent
+from plc.delivery import Acknowledged, Delivery, Gap, Sent
 
 
 def sent(mid, sequence=None, link=1):
@@ -58,3 +58,44 @@ def test_gap_tells_counts_and_sequences_once():
     )
     assert delivery.take_gap() is None
     assert delivery.undelivered == 2
+
+
+def test_a_gap_lists_what_was_not_sent_and_what_may_have_arrived():
+    delivery = Delivery()
+    for mid in (1, 2):
+        delivery.sent(sent(mid, mid))
+    delivery.lost(1)
+    for sequence in (5, 4, 9):
+        delivery.absent(Part(3, "s", sequence))
+    gap = delivery.take_gap()
+    assert (gap.unconfirmed.ranges, gap.undelivered.ranges) == (((1, 2),), ((4, 5), (9, 9)))
+
+
+def test_a_summary_that_did_not_arrive_is_told_again():
+    delivery = Delivery()
+    for problem in ("lost", "not authorized"):
+        delivery.absent(Part(3, "s", 7))
+        gap = delivery.take_gap()
+        delivery.sent(Sent(1, 1, "undelivered", None, 0.0, gap))
+        if problem == "lost":
+            delivery.lost(1)
+        else:
+            delivery.acknowledged(Acknowledged(1, 1, problem))
+        assert delivery.take_published() is None
+        assert delivery.take_gap().undelivered.ranges == ((7, 7),)
+
+
+def test_what_the_broker_has_confirmed_is_said_once():
+    delivery = Delivery()
+    gap = Gap()
+    gap.unconfirmed.add(3)
+    delivery.sent(sent(1, 10))
+    delivery.sent(sent(2, 11))
+    delivery.sent(sent(3))
+    delivery.sent(Sent(1, 4, "undelivered", None, 0.0, gap))
+    for mid in (1, 3, 4):
+        delivery.acknowledged(Acknowledged(1, mid, ""))
+    delivery.acknowledged(Acknowledged(1, 2, "not authorized"))
+    note = delivery.take_published()
+    assert (note.delivered, note.undelivered) == (((10, 10),), ((3, 3),))
+    assert delivery.take_published() is None

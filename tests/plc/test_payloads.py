@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from pipeline.control import LineState
-from pipeline.messages import REASON_TEXT, Reason, Verdict
-from plc.payloads import encode, rfc3339, status_payload, verdict_payload, will_payload
+from pipeline.control import Answer, Command, LineState
+from pipeline.messages import Reason
+from pipeline.sequences import Sequences
+from plc.payloads import (
+    HeartbeatPayload,
+    encode,
+    reject_payload,
+    response_payload,
+    rfc3339,
+    status_payload,
+    undelivered_payload,
+    verdict_payload,
+    will_payload,
+)
 from plc.schemas import PAYLOADS, schema_text, write_schemas
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE = (DOCS / "mqtt.md").read_text(encoding="utf-8")
 
 
 def check(name, payload):
@@ -87,30 +96,27 @@ def test_schema_files_are_up_to_date(tmp_path):
         assert text == schema_text(name) == (tmp_path / f"{name}.schema.json").read_text()
 
 
-def test_page_explains_every_reason():
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| [A-Z]+ \|$", PAGE, re.MULTILINE))
-    assert rows == {reason.value: text for reason, text in REASON_TEXT.items()}
+@pytest.mark.parametrize("reason", [Reason.ABOVE_THRESHOLD, Reason.DEADLINE])
+def test_a_reject_fits_the_schema(rig, reason):
+    document = check("reject", reject_payload(rig.record(1, reason), 1812))
+    assert (document["remainingMs"], document["reasonCode"]) == (1812, reason)
 
 
-def test_page_names_every_verdict_and_state():
-    for name in (*Verdict, *LineState, "OFFLINE"):
-        assert f"| `{name}` |" in PAGE
+def test_there_is_no_reject_for_a_pass_or_without_a_deadline(rig):
+    assert reject_payload(rig.record(1, Reason.BELOW_THRESHOLD), 5) is None
+    assert reject_payload(rig.record(1, Reason.NOT_ANNOUNCED, deadline_wall_ns=None), 5) is None
 
 
-def test_examples_of_the_page_are_real(rig):
-    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    version = shown[2]["version"]
-    decided = rig.record().deadline_wall_ns - 20_000_000
-    real = [
-        verdict_payload(rig.record()),
-        verdict_payload(
-            rig.record(124, Reason.DEADLINE, decided_wall_ns=decided, latency_ms=1980.0)
-        ),
-        status_payload(3, rig.order(LineState.RUNNING)),
-        will_payload(3, "20261122-071502-3f9a"),
-    ]
-    documents = [json.loads(encode(payload)) for payload in real]
-    assert shown == [
-        {**document, "version": version} if "version" in document else document
-        for document in documents
-    ]
+@pytest.mark.parametrize("state", list(LineState))
+def test_every_heartbeat_and_response_fits_its_schema(state):
+    check("heartbeat", HeartbeatPayload(3, "s", 1, state, 0, 0))
+    for accepted in (True, False):
+        answer = Answer("a", Command.PAUSE, accepted, "", state, 0)
+        check("response", response_payload(3, "s", answer))
+
+
+def test_a_summary_fits_its_schema():
+    undelivered, unconfirmed = Sequences([(4, 6)]), Sequences([(2, 2)])
+    document = check("undelivered", undelivered_payload(3, "s", undelivered, unconfirmed, 0))
+    assert document["count"] == 4
+    assert document["unconfirmed"] == [{"first": 2, "last": 2}]

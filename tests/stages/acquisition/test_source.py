@@ -219,3 +219,26 @@ def test_the_rule_comes_from_the_configuration() -> None:
     config = load_line(path, [("camera.rate_hz", 4), ("camera.parts", 9)])
     rule = CaptureRule.of(config)
     assert rule == CaptureRule(4.0, 9, config.timing.deadline_ms)
+
+
+def test_what_passes_a_live_camera_while_the_line_rests_is_no_part(
+    clock: FakeClock, tmp_path: Path
+) -> None:
+    image = np.zeros((4, 6), np.uint8)
+    camera = ScriptedCamera(clock, [image, image, None, image, None, image], live=True)
+    parts = source(camera, tmp_path)
+    for _ in range(2):
+        parts.rest()
+    announcement, _ = parts.capture(clock.now_ns, room=True)
+    assert announcement.part.sequence == 1, "frames of the pause have no number"
+    assert camera.exhausted
+
+
+def test_a_camera_that_can_wait_keeps_its_parts_while_the_line_rests(
+    clock: FakeClock, tmp_path: Path
+) -> None:
+    camera = ScriptedCamera(clock)
+    parts = source(camera, tmp_path)
+    parts.rest()
+    assert camera.asked == []
+    assert len(parts.capture(clock.now_ns, room=True)) == 2

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from calibration.record import CalibrationRecord, save_and_activate
+from pipeline.config import LineConfig
+from pipeline.config_file import line_file, load_line
 from pipeline.messages import (
     Announcement,
     Defect,
@@ -83,10 +91,73 @@ class Shop:
     ) -> Failure:
         return Failure(self.part(sequence), reason, f"{reason} here", "preprocessing", view)
 
+    def calibration(self, **changes: Any) -> CalibrationRecord:
+        fields: dict[str, Any] = {
+            "line": 3,
+            "bundle_id": "bundle",
+            "threshold": 0.5,
+            "pixel_threshold": 0.4,
+            "wanted_false_reject_rate": 0.01,
+            "expected_false_reject_rate": 0.01,
+            "false_reject_bound_95": 0.02,
+            "rank": 1,
+            "used": 200,
+            "skipped": 0,
+            "maybe_trained_on": 0,
+            "source": "a folder",
+            "images_digest": "0" * 16,
+            "preparation": {"colour": "grey", "input_px": (64, 64)},
+            "device": "cpu",
+            "dtype": "float32",
+            "score_quantiles": {"median": 0.1},
+            "created": datetime(2026, 11, 22, 7, 0, tzinfo=UTC),
+            "versions": {},
+        }
+        return CalibrationRecord(**(fields | changes))
+
 
 @pytest.fixture
 def shop() -> Shop:
     return Shop()
+
+
+def add_model(folder: Path, name: str, record: CalibrationRecord) -> dict[str, str]:
+    """A bundle by its name alone, and its calibration: where they lie."""
+    bundle, calibrations = folder / name, folder / f"calibration of {name}"
+    bundle.mkdir()
+    (bundle / "bundle.yaml").write_text(f"id: {name}\n", encoding="utf-8")
+    save_and_activate(calibrations, record)
+    return {"bundle": str(bundle), "calibration": str(calibrations)}
+
+
+@pytest.fixture
+def small_line(tmp_path: Path, shop: Shop) -> Iterator[Callable[..., LineConfig]]:
+    """Line 3 with a bundle that has no networks, half a second for each part, and own folders."""
+    run_folder = Path(tempfile.mkdtemp(prefix="line-"))
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.yaml").write_text("id: bundle\n", encoding="utf-8")
+    save_and_activate(tmp_path / "calibration", shop.calibration())
+    second = add_model(tmp_path, "bundle_b", shop.calibration(bundle_id="bundle_b", threshold=0.25))
+
+    def make(**changes: Any) -> LineConfig:
+        own = {
+            "data_folder": str(tmp_path / "data"),
+            "run_folder": str(run_folder),
+            "model.bundle": str(tmp_path / "bundle"),
+            "calibration.folder": str(tmp_path / "calibration"),
+            "timing": {"deadline_ms": 500, "margin_ms": 20},
+            "recipes": [{"name": "cap_b", **second}],
+        }
+        return load_line(line_file(3), [*own.items(), *changes.items()])
+
+    yield make
+    shutil.rmtree(run_folder)
+
+
+@pytest.fixture
+def second_recipe() -> tuple[str, float]:
+    """Name and threshold of the recipe beside the default one."""
+    return "cap_b", 0.25
 
 
 @pytest.fixture

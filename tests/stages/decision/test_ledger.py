@@ -46,6 +46,8 @@ def test_a_result_in_time_is_a_complete_record(shop: Any, ledger: Ledger) -> Non
         truth=Truth(True, "scratch"),
         defects=result.defects,
         stamps=result.stamps,
+        deadline_monotonic_ns=505 * MS,
+        recipe="default",
     )
     assert not ledger.is_open(1)
     assert ledger.settled_until == 1

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import resource
-import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from calibration.record import CalibrationRecord, save_and_activate
+from calibration.record import save_and_activate
 from pipeline.config import LineConfig
-from pipeline.config_file import line_file, load_line
 from pipeline.control import LineOrder, LineState
 from pipeline.errors import BundleError, CalibrationError, LineError
 from pipeline.journal import segments
@@ -33,31 +29,6 @@ from stages.decision.stage import DecisionStage, build, check_calibration, check
 
 MS = 1_000_000
 PICTURE = np.full((6, 8, 1), 9, np.uint8)
-
-
-def calibration(**changes: Any) -> CalibrationRecord:
-    fields: dict[str, Any] = {
-        "line": 3,
-        "bundle_id": "bundle",
-        "threshold": 0.5,
-        "pixel_threshold": 0.4,
-        "wanted_false_reject_rate": 0.01,
-        "expected_false_reject_rate": 0.01,
-        "false_reject_bound_95": 0.02,
-        "rank": 1,
-        "used": 200,
-        "skipped": 0,
-        "maybe_trained_on": 0,
-        "source": "a folder",
-        "images_digest": "0" * 16,
-        "preparation": {"colour": "grey", "input_px": (64, 64)},
-        "device": "cpu",
-        "dtype": "float32",
-        "score_quantiles": {"median": 0.1},
-        "created": datetime(2026, 11, 22, 7, 0, tzinfo=UTC),
-        "versions": {},
-    }
-    return CalibrationRecord(**(fields | changes))
 
 
 @dataclass
@@ -102,25 +73,9 @@ def dead_port() -> int:
 
 
 @pytest.fixture
-def make_config(tmp_path: Path, dead_port: int) -> Iterator[Callable[..., LineConfig]]:
-    run_folder = Path(tempfile.mkdtemp(prefix="line-"))
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "bundle.yaml").write_text("id: bundle\n", encoding="utf-8")
-    save_and_activate(tmp_path / "calibration", calibration())
-
-    def make(**changes: Any) -> LineConfig:
-        own = {
-            "data_folder": str(tmp_path / "data"),
-            "run_folder": str(run_folder),
-            "model.bundle": str(tmp_path / "bundle"),
-            "calibration.folder": str(tmp_path / "calibration"),
-            "mqtt.broker": {"kind": "external", "host": "127.0.0.1", "port": dead_port},
-            "timing": {"deadline_ms": 500, "margin_ms": 20},
-        }
-        return load_line(line_file(3), [*own.items(), *changes.items()])
-
-    yield make
-    shutil.rmtree(run_folder)
+def make_config(small_line: Callable[..., LineConfig], dead_port: int) -> Callable[..., LineConfig]:
+    broker = {"kind": "external", "host": "127.0.0.1", "port": dead_port}
+    return lambda **changes: small_line(**{"mqtt.broker": broker, **changes})
 
 
 @pytest.fixture
@@ -146,7 +101,7 @@ def test_each_message_goes_its_way(desk: Desk, shop: Any) -> None:
     assert all(isinstance(picture, Evidence) for picture in pictures)
     assert [picture.part for picture in pictures] == [record.part for record in records]
     assert all(record.has_images for record in records)
-    assert records[0].calibration_id == calibration().id
+    assert records[0].calibration_id == shop.calibration().id
 
 
 def test_evidence_shows_what_there_is(desk: Desk, shop: Any) -> None:
@@ -325,13 +280,13 @@ def test_nothing_is_decided_without_bundle_or_calibration(
     with pytest.raises(CalibrationError):
         check_calibration(without)
     check_calibration(make_config())
-    save_and_activate(tmp_path / "calibration", calibration(bundle_id="another"))
+    save_and_activate(tmp_path / "calibration", shop.calibration(bundle_id="another"))
     with pytest.raises(CalibrationError, match="belongs to model bundle another"):
         Desk(make_config(), shop).stage()
 
 
 def test_nothing_is_decided_with_the_calibration_of_another_paradigm(
-    make_config: Callable[..., LineConfig], tmp_path: Path
+    make_config: Callable[..., LineConfig], shop: Any, tmp_path: Path
 ) -> None:
     own = "id: bundle\nparadigm: one_step\n"
     (tmp_path / "bundle" / "bundle.yaml").write_text(own, encoding="utf-8")
@@ -340,7 +295,7 @@ def test_nothing_is_decided_with_the_calibration_of_another_paradigm(
     with pytest.raises(CalibrationError, match=r"--set reconstruction\.paradigm=ddim") as caught:
         check_calibration(changed)
     assert caught.value.exit_code == 3
-    save_and_activate(tmp_path / "calibration", calibration(paradigm="ddim"))
+    save_and_activate(tmp_path / "calibration", shop.calibration(paradigm="ddim"))
     check_calibration(changed)
     with pytest.raises(CalibrationError, match="the line runs the model bundle's own"):
         check_calibration(make_config())

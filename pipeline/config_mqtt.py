@@ -1,0 +1,79 @@
+"""The part of a line's configuration that says how it speaks with the PLC."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from pipeline.config_base import ConfigPath, Section
+
+Topic = Annotated[str, StringConstraints(pattern=r"^[^/#+\s$][^#+\s]*[^/#+\s]$", max_length=200)]
+
+
+class EmbeddedBroker(Section):
+    """An MQTT 3.1.1 broker in a process of the line, on the loopback address only."""
+
+    kind: Literal["embedded"]
+    """The line brings its own broker; it needs nothing else installed."""
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    """TCP port on 127.0.0.1; each line of a machine needs its own."""
+
+
+class Tls(Section):
+    """TLS towards the broker."""
+
+    ca_file: ConfigPath
+    """Certificate of the authority that signed the broker's certificate, PEM."""
+    certificate_file: ConfigPath | None = None
+    """Certificate of this line, PEM, where the broker asks for one."""
+    key_file: ConfigPath | None = None
+    """Private key of this line, PEM; goes together with certificate_file."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Tls:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+
+class ExternalBroker(Section):
+    """An MQTT broker in the plant."""
+
+    kind: Literal["external"]
+    """The line connects to a broker that runs by itself."""
+    host: Annotated[str, StringConstraints(min_length=1)]
+    """Name or address of the broker."""
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    """TCP port of the broker, usually 1883, or 8883 with TLS."""
+    user: str | None = None
+    """User name towards the broker; null connects without one."""
+    password_env: str | None = None
+    """Environment variable that holds the password; passwords never stand in this file."""
+    password_file: ConfigPath | None = None
+    """File whose first line is the password; instead of password_env."""
+    tls: Tls | None = None
+    """Encryption towards the broker; null connects without it."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> ExternalBroker:
+        if self.password_env is not None and self.password_file is not None:
+            raise ValueError("give password_env or password_file, not both")
+        if self.user is None and (self.password_env or self.password_file):
+            raise ValueError("a password needs a user")
+        return self
+
+
+class Mqtt(Section):
+    """How the line speaks with the PLC."""
+
+    broker: EmbeddedBroker | ExternalBroker = Field(discriminator="kind")
+    """Who passes the messages on."""
+    topic_root: Topic
+    """Root of the line's topics: <enterprise>/<site>/<area>/line-3/inspection."""
+    keepalive_s: Annotated[int, Field(ge=2, le=300)] = 5
+    """A silent connection is tested after this time, and given up after one and a half of it."""
+    heartbeat_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    """Period of the heartbeat; the PLC takes three missing ones for a dead line."""
+    ack_window_s: Annotated[float, Field(gt=0, le=600)] | None = None
+    """Time after a reject's deadline until its ack is missed; null expects no acks of the PLC."""

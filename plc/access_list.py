@@ -1,0 +1,98 @@
+"""Least privilege at the broker: `python -m plc.access_list --line 3 --plc-user plc-3` prints an
+access list for mosquitto, in which only the PLC's user may command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.config import ExternalBroker, LineConfig
+from pipeline.errors import ConfigError
+from plc.topics import WRITTEN_BY_LINE, WRITTEN_BY_PLC
+
+
+def access_list(
+    line: int, root: str, line_user: str, plc_users: Iterable[str], viewers: Iterable[str]
+) -> str:
+    """The file for mosquitto's `acl_file`. Raises ConfigError for user names it would misread."""
+    plc_users, viewers = list(plc_users), list(viewers)
+    _check([line_user, *plc_users, *viewers])
+    blocks = [
+        f"# Line {line}: who may do what below {root}",
+        "# The line: verdicts and its state out, commands and acknowledgements in.\n"
+        + _rights(line_user, root, writes=WRITTEN_BY_LINE, reads=WRITTEN_BY_PLC),
+    ]
+    blocks += [
+        "# The PLC: the only one to command and to acknowledge.\n"
+        + _rights(user, root, writes=WRITTEN_BY_PLC, reads=WRITTEN_BY_LINE)
+        for user in plc_users
+    ]
+    blocks += [
+        "# A viewer: sees everything, says nothing.\n" + _rights(user, root, writes=(), reads="#")
+        for user in viewers
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _rights(user: str, root: str, writes: Iterable[str], reads: Iterable[str]) -> str:
+    lines = [f"user {user}"]
+    lines += [f"topic write {root}/{name}" for name in writes]
+    lines += [f"topic read {root}/{name}" for name in reads]
+    return "\n".join(lines)
+
+
+def _check(users: Sequence[str]) -> None:
+    for user in users:
+        if not user or user != user.strip() or not user.isprintable() or user.startswith("#"):
+            raise ConfigError(f"user {user!r}: a name that mosquitto's access list cannot hold")
+    twice = sorted({user for user in users if users.count(user) > 1})
+    if twice:
+        raise ConfigError(
+            f"user {', '.join(twice)}: given twice; each side needs a user of its own"
+        )
+
+
+def _users_line(config: LineConfig, given: str | None) -> str:
+    """The line's own user: as given, or as it is configured."""
+    broker = config.mqtt.broker
+    configured = broker.user if isinstance(broker, ExternalBroker) else None
+    user = given or configured
+    if user is None:
+        raise ConfigError("--line-user: the configuration has no mqtt.broker.user; give it here")
+    return user
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command that prints the list."""
+    parser = line_parser(
+        "access_list",
+        "Print an access list for mosquitto (acl_file): the line, its PLC and viewers get what "
+        "they need and nothing else. Join the lists of several lines to one file.",
+    )
+    parser.add_argument("--line-user", metavar="USER", help="the line's user (as configured)")
+    parser.add_argument(
+        "--plc-user", action="append", required=True, metavar="USER", help="may be repeated (a MES)"
+    )
+    parser.add_argument(
+        "--viewer",
+        action="append",
+        default=[],
+        metavar="USER",
+        help="may read all; may be repeated",
+    )
+    options = parser.parse_args(arguments)
+
+    def show() -> int:
+        config = load_arguments_line(options)
+        user = _users_line(config, options.line_user)
+        root = config.mqtt.topic_root
+        print(access_list(config.line, root, user, options.plc_user, options.viewer), end="")
+        return 0
+
+    return run_command(show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""A PLC's register of parts between camera and gate, without network or clock.
+
+One rule decides at the gate: a part passes only if its PASS has come before it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from pipeline.messages import Verdict
+from pipeline.sequences import Sequences
+from plc.payloads import RejectPayload, UndeliveredPayload, VerdictPayload
+
+Key = tuple[str, int]
+"""Session and sequence: what a part is called on the wire."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Now, by the PLC's monotonic clock in seconds, and by the wall's."""
+
+    s: float
+    wall: datetime
+
+
+@dataclass
+class TrackedPart:
+    """A part on the belt or behind the gate.
+
+    `gate_s`: when it is at the gate by time. `gate_position`: or by the encoder, where the line has
+    said so. `proof`: its PASS came in time. `fired`: None before the gate, then whether the gate
+    was fired at it.
+    """
+
+    session: str
+    sequence: int
+    gate_s: float
+    gate_position: float | None = None
+    verdict: Verdict | None = None
+    proof: bool = False
+    ahead_s: float = 0.0
+    rejected: bool = False
+    fired: bool | None = None
+
+
+class GateReport(msgspec.Struct, frozen=True):
+    """What became of the parts: parts = passed + right + silent + wrong.
+
+    `right`: gates fired for REJECT and UNINSPECTED. `silent`: fired because nothing had come.
+    `wrong`: fired for a part whose PASS came too late. `late`: verdicts that came after their part
+    was at the gate. `undelivered`: parts that the line has named so. `contradictions`: parts with
+    two different verdicts, which must not be. `least_ahead_ms`: how long before its gate the latest
+    verdict in time came.
+    """
+
+    parts: int
+    passed: int
+    right: int
+    silent: int
+    wrong: int
+    late: int
+    undelivered: int
+    repeated: int
+    contradictions: int
+    least_ahead_ms: float | None
+
+    def text(self) -> str:
+        """A few lines for a terminal."""
+        ahead = "" if self.least_ahead_ms is None else f"{self.least_ahead_ms:.0f} ms"
+        return "\n".join(
+            (
+                f"parts seen {self.parts}: passed {self.passed}, gates fired "
+                f"{self.right + self.silent + self.wrong}",
+                f"  right {self.right}, on silence {self.silent}, wrong {self.wrong}",
+                f"  verdicts: late {self.late}, repeated {self.repeated}, contradicting "
+                f"{self.contradictions}, named as undelivered {self.undelivered}",
+                f"  least time between a verdict and its gate: {ahead or 'none came in time'}",
+            )
+        )
+
+
+@dataclass
+class GateRegister:
+    """Knows every part that the line has spoken of. `belt_s`: from camera to gate, for a part of
+    which nothing is known but its number.
+    """
+
+    belt_s: float
+    _session: str = ""
+    _known_until: int = 0
+    _on_belt: dict[Key, TrackedPart] = field(default_factory=dict)
+    _behind: dict[Key, TrackedPart] = field(default_factory=dict)
+    _undelivered: dict[str, Sequences] = field(default_factory=dict)
+    _late: int = 0
+    _repeated: int = 0
+    _contradictions: int = 0
+
+    @property
+    def on_belt(self) -> int:
+        """Parts between camera and gate."""
+        return len(self._on_belt)
+
+    @property
+    def behind(self) -> int:
+        """Parts that have passed the gate, or were fired at."""
+        return len(self._behind)
+
+    def hear_of(self, session: str, sequence: int, now: Moment) -> None:
+        """The line has given out numbers up to this one; those that are new are on the belt."""
+        if session != self._session:  # what was before we listened is not ours to judge
+            self._session, self._known_until = session, sequence
+        for number in range(self._known_until + 1, sequence + 1):
+            self._part(session, number, now)
+        self._known_until = max(self._known_until, sequence)
+
+    def verdict(self, payload: VerdictPayload, now: Moment) -> None:
+        """A verdict, for the part that it names and no other."""
+        part = self._part(payload.session, payload.sequence, now)
+        if part.verdict is not None:
+            self._repeated += 1
+            self._contradictions += part.verdict is not payload.verdict
+            return
+        part.verdict = payload.verdict
+        if payload.deadline is None:
+            return  # nobody knows where it is, so it is no proof
+        deadline = _moment(payload.deadline)
+        left_s = (deadline - _moment(payload.decided_at)).total_seconds()
+        if self._place(part, left_s, deadline, payload.reject_position, now):
+            part.ahead_s = part.gate_s - now.s
+            part.proof = payload.verdict is Verdict.PASS
+        else:
+            self._late += 1
+
+    def reject(self, payload: RejectPayload, now: Moment) -> None:
+        """The small message for the gate; it never lets a part pass, and wants an ack."""
+        part = self._part(payload.session, payload.sequence, now)
+        left_s, deadline = payload.remaining_ms / 1000, _moment(payload.deadline)
+        part.rejected = self._place(part, left_s, deadline, payload.reject_position, now)
+
+    def undelivered(self, payload: UndeliveredPayload, now: Moment) -> None:
+        """Parts whose verdict will not come, or perhaps did."""
+        named = self._undelivered.setdefault(payload.session, Sequences())
+        for item in (*payload.undelivered, *payload.unconfirmed):
+            named.add(item.first, item.last)
+            for sequence in range(item.first, item.last + 1):
+                self._part(payload.session, sequence, now)
+
+    def advance(self, now: Moment, position: float | None) -> Iterator[TrackedPart]:
+        """The parts that are at the gate now, each with the decision whether to fire."""
+        for key, part in list(self._on_belt.items()):
+            if part.gate_position is not None and position is not None:
+                there = position >= part.gate_position
+            else:
+                there = now.s >= part.gate_s
+            if there:
+                part.fired = not part.proof
+                self._behind[key] = self._on_belt.pop(key)
+                yield part
+
+    def report(self) -> GateReport:
+        """The account so far, of the parts that have been at the gate."""
+        parts = list(self._behind.values())
+        passed = sum(not part.fired for part in parts)
+        wrong = sum(bool(part.fired) and part.verdict is Verdict.PASS for part in parts)
+        silent = sum(part.verdict is None for part in parts)
+        ahead_ms = [1000 * part.ahead_s for part in parts if part.ahead_s > 0]
+        return GateReport(
+            parts=len(parts),
+            passed=passed,
+            right=len(parts) - passed - wrong - silent,
+            silent=silent,
+            wrong=wrong,
+            late=self._late,
+            undelivered=sum(len(named) for named in self._undelivered.values()),
+            repeated=self._repeated,
+            contradictions=self._contradictions,
+            least_ahead_ms=round(min(ahead_ms), 1) if ahead_ms else None,
+        )
+
+    def _part(self, session: str, sequence: int, now: Moment) -> TrackedPart:
+        key = session, sequence
+        part = self._on_belt.get(key) or self._behind.get(key)
+        if part is None:
+            part = TrackedPart(session, sequence, now.s + self.belt_s)
+            self._on_belt[key] = part
+        return part
+
+    def _place(
+        self,
+        part: TrackedPart,
+        left_s: float,
+        deadline: datetime,
+        position: float | None,
+        now: Moment,
+    ) -> bool:
+        """Where a part is at the gate; whether that is still to come.
+
+        Of the time that was left at the sending and the time until the deadline the shorter one
+        counts: a message that was held up, and clocks that disagree, cost a reject and no escape.
+        """
+        if part.fired is not None:
+            return False
+        left_s = min(left_s, (deadline - now.wall).total_seconds())
+        part.gate_s, part.gate_position = now.s + left_s, position
+        return left_s > 0
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
