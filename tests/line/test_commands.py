@@ -17,6 +17,12 @@ PATIENT = ("--set", "timing.deadline_ms=30000")
 """Enough for every part, however busy the machine is."""
 
 
+def all_settled(plc):
+    """Whether a paused line has said that every part has its verdict."""
+    beats = [beat for beat in plc.said["heartbeat"] if beat["state"] == "PAUSED"]
+    return bool(beats) and beats[-1]["settled"] == beats[-1]["sequence"]
+
+
 def test_pause_keeps_the_parts_in_flight_and_resume_goes_on(line, plc, verify):
     line.start(*PATIENT)
     plc.wait_for_inspected(3)
@@ -24,8 +30,7 @@ def test_pause_keeps_the_parts_in_flight_and_resume_goes_on(line, plc, verify):
     assert plc.command("pause")["result"] == "accepted"
 
     plc.wait_for_status("PAUSED", "command pause")
-    paused_at = plc.said["heartbeat"][-1]["sequence"]
-    plc.wait(lambda seen: seen.said["heartbeat"][-1]["settled"] >= paused_at, "verdicts in flight")
+    plc.wait(all_settled, "verdicts of the parts in flight")
     assert plc.command("start")["result"] == "refused"
     assert plc.command("resume")["result"] == "accepted"
     plc.wait_for_inspected(3)

@@ -255,6 +255,11 @@ def test_a_retired_process_ends_and_is_replaced_without_being_a_loss(
     assert worker.ready
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether SIGSTOP has taken effect: the state after the name in parentheses is T."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_a_retired_process_that_does_not_end_is_killed(
     watch: Callable[..., Watch], until: Until
 ) -> None:
@@ -264,6 +269,7 @@ def test_a_retired_process_that_does_not_end_is_killed(
     process = worker.process
     assert process is not None
     process.send_signal(signal.SIGSTOP)
+    until(lambda: is_stopped(process.pid))  # else it may take the request to end first
     watched.group.retire(["preprocessing"])
     assert watched.group.losses() == []
     watched.now_s += 10.1
