@@ -17,6 +17,7 @@ from benchmarks.material import Material
 from calibration.progress import progress_bar
 from evaluation.cases import Extremes
 from evaluation.evaluate import figures_of, run
+from evaluation.report import summaries_content
 from evaluation.results import Figures, Summary, summarise
 from pipeline.command_line import above_zero, whole_number
 from pipeline.config_file import parse_override
@@ -153,16 +154,7 @@ def per_type(trials: Sequence[Trial]) -> dict[str, Summary]:
 
 def trials_content(trials: Sequence[Trial]) -> dict[str, Any]:
     """The figures for JSON, in the form of `evaluate_line --json`, and each training's own."""
-    kinds, over = per_type(trials), overall(trials)
-    content: dict[str, Any] = {
-        "overall": asdict(over.mean),
-        "per_type": {kind: asdict(summary.mean) for kind, summary in kinds.items()},
-    }
-    if over.deviation is not None:
-        content["standard_deviation"] = {
-            "overall": over.deviation,
-            "per_type": {kind: summary.deviation for kind, summary in kinds.items()},
-        }
+    content = summaries_content(overall(trials), per_type(trials))
     content["trainings"] = [_training_content(trial) for trial in trials]
     return content
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -103,9 +104,8 @@ def counts_text(metrics: Metrics) -> str:
     return f"{metrics.good} + {metrics.defective}"
 
 
-def _paradigm_content(found: Evaluation, paradigm: str) -> dict[str, Any]:
-    overall = found.overall(paradigm)
-    per_type = {kind: found.of_kind(paradigm, kind) for kind in found.kinds}
+def summaries_content(overall: Summary, per_type: Mapping[str, Summary]) -> dict[str, Any]:
+    """Means under `overall` and `per_type`, and over several runs their standard deviations."""
     content: dict[str, Any] = {
         "overall": asdict(overall.mean),
         "per_type": {kind: asdict(summary.mean) for kind, summary in per_type.items()},
@@ -116,6 +116,11 @@ def _paradigm_content(found: Evaluation, paradigm: str) -> dict[str, Any]:
             "per_type": {kind: summary.deviation for kind, summary in per_type.items()},
         }
     return content
+
+
+def _paradigm_content(found: Evaluation, paradigm: str) -> dict[str, Any]:
+    per_type = {kind: found.of_kind(paradigm, kind) for kind in found.kinds}
+    return summaries_content(found.overall(paradigm), per_type)
 
 
 def _bundle_content(bundle: BundleResult) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError, LineError, TrainingError
 from stages.device import choose_device
-from training.statistics import moving_statistics
 
 Result = TypeVar("Result")
 
@@ -58,12 +57,6 @@ class World:
         with torch.no_grad():
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view(tensor.shape))
-
-    def average(self, tensors: Sequence[Tensor]) -> None:
-        """Each floating point tensor becomes its mean over all processes."""
-        if self.size > 1:
-            _divide(tensors, self.size)
-            self.add_up(tensors)
 
     def largest(self, *values: float) -> list[float]:
         """The largest of each value over all processes; all get the same, once all have asked."""
@@ -116,7 +109,7 @@ def learn_jointly(losses: Sequence[Mean], networks: Sequence[nn.Module], world: 
     if world.size > 1:
         parameters = [p for network in networks for p in network.parameters()]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        statistics = [tensor for network in networks for tensor in moving_statistics(network)]
+        statistics = [tensor for network in networks for tensor in _running_statistics(network)]
         _divide(statistics, world.size)
         world.add_up([means, *gradients, *statistics])
     return means
@@ -182,6 +175,12 @@ def _meet(rank: int, size: int, device: torch.device, environment: Mapping[str, 
             f"process {rank} of {size} does not find the others at {address} ({error}): start all "
             f"of them, and see that this address can be reached from each machine"
         ) from error
+
+
+def _running_statistics(network: nn.Module) -> list[Tensor]:
+    """Means and variances of the batch norms that follow the images of a forward pass, live."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    return [buffer for m in norms for buffer in m.buffers() if buffer.is_floating_point()]
 
 
 @torch.no_grad()

@@ -87,10 +87,6 @@ class ReconstructionPool:
         to_cut = [index for index in range(len(self._slots)) if self._may_be_cut[index]]
         return self._cut(rng, to_cut, count, crop, crop)
 
-    def draw_whole(self, rng: np.random.Generator) -> Samples:
-        """As many whole images as are painted at once."""
-        return self._cut(rng, range(len(self._slots)), REFRESHED, *self._slots[0][0].shape[1:])
-
     def empty(self) -> None:
         """Forget reconstructions of a U-Net that has learnt on since."""
         self._slots.clear()

@@ -22,7 +22,6 @@ class Use(IntEnum):
     POOL_NOISE = 3
     POOL_RENEWAL = 4
     POOL_CROPS = 5
-    SETTLING = 6
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,9 @@ class TrainingSettings(BaseModel):
     them further. From `joint_share` of the budget on, the U-Net stays as it is and the segmentation
     network learns alone, on a pool of `pool_images` reconstructions of which `pool_refresh` of the
     steps replace a few: from `pool_batch_size` crops a step or, in `pool_whole_share` of the steps,
-    from whole images. After `settling_share` of this phase the statistics of its batch norm stay
-    as they are on whole images (`training.statistics`). Between the two shares both learn jointly:
-    0 and 1 is the paper's training. `restoration` also gives the U-Net the anomalous samples, with
-    the part without its anomaly as the answer; the paper leaves them out of (9), and good parts
-    are then redrawn more exactly.
+    from whole images. Between the two shares both learn jointly: 0 and 1 is the paper's training.
+    `restoration` also gives the U-Net the anomalous samples, with the part without its anomaly as
+    the answer; the paper leaves them out of (9), and good parts are then redrawn more exactly.
 
     `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
     `exposure` evened brings all images to one brightness (`stages.exposure`); auto does so where
@@ -74,7 +72,6 @@ class TrainingSettings(BaseModel):
     pool_refresh: Share = 0.1
     pool_batch_size: Annotated[int, Field(ge=1)] = 8
     pool_whole_share: Share = 0.15
-    settling_share: Share = 0.75
     restoration: bool = False
     balance: Share = 0.5
 

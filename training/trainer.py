@@ -27,10 +27,7 @@ from training.randomness import Randomness, Use
 from training.rates import share_of_peak
 from training.report import Phase, StepReport, refuse_broken_weights, refuse_non_finite
 from training.settings import TrainingSettings
-from training.statistics import freeze_statistics, running_statistics, settle_statistics
 from training.synthesis import Batch, Synthesizer
-
-SETTLING_BATCHES = 32
 
 
 class Trainer:
@@ -53,7 +50,6 @@ class Trainer:
         self.profile: ModelProfile = profile or PROFILES[settings.profile]
         self.step_count = 0
         self._segmentation_steps = 0
-        self._settled = False
         self._settings, self._device, self._world = settings, device, world
         self._clock = clock
         torch.manual_seed(settings.seed)
@@ -74,6 +70,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             [{"params": list(network.parameters()), "peak": peak} for network, peak in peaks],
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         self._randomness = Randomness(settings.seed, world.rank)
         ahead = device.type == "cuda"
@@ -91,8 +88,6 @@ class Trainer:
         phase = self._phase(progress)
         if phase is not Phase.RECONSTRUCTION and self._segmentation_steps == 0:
             self._forget_gradients()
-        if phase is Phase.SEGMENTATION and self._due_to_settle(progress):
-            self._settle()
         rate = self._set_rates(progress, phase)
         found = self._find_gradients(phase)
         refuse_non_finite(self.step_count + 1, found, rate)
@@ -120,7 +115,6 @@ class Trainer:
             "networks": {name: net.state_dict() for name, net in self._networks().items()},
             "optimizer": self._optimizer.state_dict(),
             "segmentation_steps": self._segmentation_steps,
-            "settled": self._settled,
             "pool": asdict(self._pool.state),
         }
 
@@ -145,9 +139,6 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self.step_count = int(state["step"])
         self._segmentation_steps = int(state["segmentation_steps"])
-        self._settled = bool(state["settled"])
-        if self._settled:
-            freeze_statistics(self.segmentation)
         self._pool.restore(PoolState(**state["pool"]))
 
     def _phase(self, progress: float) -> Phase:
@@ -218,30 +209,6 @@ class Trainer:
         weights = samples.weights.to(self._device)
         loss = mask_loss(self._segment(self.segmentation, samples), masks, weights)
         return {"mask loss": _over_pixels(loss, masks)}
-
-    def _due_to_settle(self, progress: float) -> bool:
-        joint = self._settings.joint_share
-        share = (progress - joint) / max(1.0 - joint, 1e-9)
-        return not self._settled and share >= self._settings.settling_share
-
-    def _settle(self) -> None:
-        """The running statistics become those of whole images; the one that learns keeps them."""
-        self._settled = True
-        crops = self._randomness.generator(Use.SETTLING, self.step_count)
-        renewal = self._randomness.common(Use.SETTLING, self.step_count)
-        batches = []
-        for _ in range(SETTLING_BATCHES):
-            self._pool.renew(renewal)
-            batches.append(self._pool.draw_whole(crops))
-
-        def passes(network: SegmentationNetwork) -> None:
-            for samples in batches:
-                self._segment(network, samples)
-
-        for network in (self.segmentation, self._averaged_segmentation.network):
-            settle_statistics(network, passes)
-            self._world.average(running_statistics(network))
-        freeze_statistics(self.segmentation)
 
     def _segment(self, network: SegmentationNetwork, samples: Samples) -> Tensor:
         """Logits (B, 1, H, W) float32."""

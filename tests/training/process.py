@@ -43,12 +43,7 @@ FIRST_HAS = 4
 
 def settings(**changes: object) -> TrainingSettings:
     """All phases within STEPS, and a pool that is renewed."""
-    shares = {
-        "reconstruction_share": 0.25,
-        "joint_share": 0.5,
-        "pool_refresh": 0.5,
-        "settling_share": 0.3,
-    }
+    shares = {"reconstruction_share": 0.25, "joint_share": 0.5, "pool_refresh": 0.5}
     sizes = {"crop_px": 32, "pool_images": 8, "validation_images": 4, "warm_up_steps": 2}
     plain = {"profile": "tiny", "steps": STEPS, "device": "cpu", **shares, **sizes}
     return TrainingSettings.model_validate(plain | changes)

@@ -72,7 +72,6 @@ def test_processes_that_do_not_find_each_other_say_where_they_looked(
 def test_alone_everything_stays_as_it_is() -> None:
     tensors = [torch.tensor([1.0, 2.0]), torch.tensor(3.0)]
     ALONE.add_up(tensors)
-    ALONE.average(tensors)
 
     assert [tensor.tolist() for tensor in tensors] == [[1.0, 2.0], 3.0]
     assert ALONE.largest(2.5, True) == [2.5, True]

@@ -73,18 +73,11 @@ def test_no_crop_is_cut_from_a_region_that_only_the_whole_image_shows(
     monkeypatch.setattr("training.synthesis.SEVERAL_SHARE", 0.0)
     pool, rng = pool_of(normals, Restorer()), np.random.default_rng(5)
     crops = [drawn(pool, rng) for _ in range(12)]
+    uncut, rng = pool_of(normals, Restorer(), pool_whole_share=1.0), np.random.default_rng(5)
+    wholes = [drawn(uncut, rng) for _ in range(12)]
 
-    assert pool.draw_whole(rng).masks.max() == 1.0
+    assert any(samples.masks.max() == 1.0 for samples in wholes)
     assert all(samples.masks.max() == 0.0 for samples in crops)
-
-
-def test_whole_images_are_there_for_whoever_wants_no_crops(normals: np.ndarray) -> None:
-    pool, rng = pool_of(normals, Restorer()), np.random.default_rng(0)
-    pool.renew(rng)
-    samples = pool.draw_whole(rng)
-
-    assert samples.images.shape == (4, 1, 64, 64)
-    assert torch.equal(samples.reconstructions, -samples.images)
 
 
 @pytest.mark.parametrize(("refresh", "expected"), [(0.0, 12), (1.0, 12 + 17 * 4)])
@@ -116,7 +109,7 @@ def test_a_pool_is_restored_from_the_numbers_of_its_batches(
     assert restorer.images == 4 * min(renewals, 3)
     assert again.state == pool.state
     for seed in range(5):
-        one, other = (p.draw_whole(np.random.default_rng(seed)) for p in (pool, again))
+        one, other = (p.draw(np.random.default_rng(seed)) for p in (pool, again))
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.masks, other.masks)
 

@@ -179,7 +179,7 @@ def test_two_processes_stop_at_the_same_step_and_resume_exactly(
     states, errors = zip(*(of_rank(tmp_path, rank) for rank in range(2)), strict=True)
     assert [int(state[".step"]) for state in states] == [8, 8]
     assert errors[0] == errors[1] != ""
-    assert differing(*states) == []  # before the statistics settle, too
+    assert differing(*states) == []
 
     for code, _, err in pair("train", tmp_path, "resume"):
         assert code == 0, err

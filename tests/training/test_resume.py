@@ -31,7 +31,6 @@ SETTINGS = {
     "pool_images": 8,
     "pool_refresh": 0.5,
     "pool_whole_share": 0.3,
-    "settling_share": 0.24,
 }
 
 
@@ -121,8 +120,7 @@ def straight(normals: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> R
         pytest.param((6,), id="both"),
         pytest.param((8,), id="before the segmentation network is alone"),
         pytest.param((9,), id="pool half full"),
-        pytest.param((11,), id="before the statistics settle"),
-        pytest.param((12,), id="statistics just settled"),
+        pytest.param((12,), id="pool full"),
         pytest.param((17,), id="pool renewed several times"),
         pytest.param((3, 7, 10, 14), id="again and again"),
     ],

@@ -148,25 +148,6 @@ def test_the_last_part_of_the_budget_leaves_the_unet_alone(
     assert not all(map(torch.equal, segmentation, trainer.segmentation.parameters()))
 
 
-def statistics(trainer: Trainer) -> torch.Tensor:
-    buffers = trainer.segmentation.buffers()
-    return torch.cat([b.flatten().clone() for b in buffers if b.is_floating_point()])
-
-
-def test_the_last_part_works_with_statistics_of_whole_images_that_stay(
-    normals: np.ndarray, tiny_profile: str
-) -> None:
-    trainer = trainer_of(normals, tiny_profile, pool_images=8, settling_share=0.5)
-    trainer.step(0.6)
-    running = statistics(trainer)
-    trainer.step(0.8)
-    settled = statistics(trainer)
-    trainer.step(0.9)
-
-    assert not torch.allclose(settled, running)
-    assert torch.equal(statistics(trainer), settled)
-
-
 def test_the_unet_is_not_thrown_off_when_the_segmentation_network_joins(
     normals: np.ndarray, tiny_profile: str
 ) -> None:
