@@ -6,14 +6,14 @@ import math
 
 from training.settings import TrainingSettings
 
-FINAL_RATE_SHARE = 0.01
+FINAL_RATE_SHARE = 0.1
 
 
 def share_of_peak(settings: TrainingSettings, progress: float, steps: int) -> float:
     """The share of its peak that a rate has at `progress` in [0, 1] of the budget.
 
     It rises over the first of the `steps` that were taken since a network began or began anew,
-    and falls as a cosine to almost nothing at `joint_share` and again at the end.
+    and falls as a cosine to a tenth at `joint_share` and again at the end.
     """
     warm_up = min(1.0, (steps + 1) / max(settings.warm_up_steps, 1))
     if settings.rate_schedule == "constant":

@@ -152,9 +152,9 @@ def _check_all_alike(identity: str, world: World) -> None:
 
 def _synthesizer(settings: TrainingSettings, image_set: ImageSet) -> Synthesizer:
     if settings.textures is None:
-        return Synthesizer(settings.kinds)
+        return Synthesizer(settings.kinds, optics_share=settings.optics_share)
     bank = load_textures(Path(settings.textures), *image_set.images.shape[1:])
-    return Synthesizer(settings.kinds, bank)
+    return Synthesizer(settings.kinds, bank, settings.optics_share)
 
 
 def _judge(

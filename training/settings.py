@@ -32,11 +32,13 @@ class TrainingSettings(BaseModel):
     `restoration` also gives the U-Net the anomalous samples, with the part without its anomaly as
     the answer; the paper leaves them out of (9), and good parts are then redrawn more exactly.
 
+    A share of `optics_share` of the images is blurred, noisy or compressed a little more than the
+    camera made them, so that paint is not told from a defect by its sharpness (`training.optics`).
     `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
     `exposure` evened brings all images to one brightness (`stages.exposure`); auto does so where
     that of the good parts varies much.
 
-    The rates are the peaks; a network's rate ends its phase near zero, unless `rate_schedule` is
+    The rates are the peaks; a network's rate ends its phase at a tenth, unless `rate_schedule` is
     constant.
     """
 
@@ -57,6 +59,7 @@ class TrainingSettings(BaseModel):
     brightness_jitter: Share = 0.04
     kinds: Annotated[tuple[AnomalyKind, ...], Field(min_length=1)] = tuple(AnomalyKind)
     textures: str | None = None
+    optics_share: Share = 0.7
 
     learning_rate: Positive = 2e-3
     segmentation_rate: Positive = 1e-3
@@ -64,7 +67,7 @@ class TrainingSettings(BaseModel):
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
     clip_norm: Positive = 1.0
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.998
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     focus_share: Share = 0.8
     reconstruction_share: Share = 0.36
     joint_share: Share = 0.36
@@ -115,6 +118,7 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "ema_decay": 0.0,
             "focus_share": 0.0,
             "balance": 0.0,
+            "optics_share": 0.0,
         },
         "texture": {"reconstruction_share": 0.2, "joint_share": 0.2},
     }

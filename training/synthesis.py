@@ -22,6 +22,7 @@ import torch
 
 from training import shapes, textures
 from training.foreground import colour_distance
+from training.optics import through_optics
 from training.shapes import Box
 
 VISIBLE_LEVELS = 4.0
@@ -116,10 +117,13 @@ class Synthesizer:
     """Paints anomalies of the chosen kinds; all randomness comes from the caller's generator."""
 
     def __init__(
-        self, kinds: tuple[AnomalyKind, ...] = tuple(AnomalyKind), bank: np.ndarray | None = None
+        self,
+        kinds: tuple[AnomalyKind, ...] = tuple(AnomalyKind),
+        bank: np.ndarray | None = None,
+        optics_share: float = 0.0,
     ) -> None:
         assert kinds, "at least one kind of anomaly"
-        self._kinds = kinds
+        self._kinds, self._optics_share = kinds, optics_share
         self._recipes = _recipes(bank)
 
     def batch(
@@ -133,7 +137,8 @@ class Synthesizer:
         """Paint the last `painted` of `normals` (B, H, W, C) uint8; the others stay normal.
 
         By default that is half of them, and a single image in every second batch.
-        `foregrounds`: (B, H, W) float32 in [0, 1], where there is a part to be damaged.
+        `foregrounds`: (B, H, W) float32 in [0, 1], where there is a part to be damaged. A share of
+        the images goes `through_optics` afterwards.
         """
         clean = normals.astype(np.float32)
         images = clean.copy()
@@ -148,6 +153,9 @@ class Synthesizer:
         masks = np.zeros(images.shape[:3], np.float32)
         for i in range(len(images) - painted, len(images)):
             masks[i] = visible_change(images[i], clean[i])
+        for i in range(len(images)):
+            if rng.random() < self._optics_share:
+                images[i] = through_optics(images[i], rng)
         return replace(to_batch(images, clean, masks), may_be_cut=tuple(may_be_cut))
 
     def paint(
