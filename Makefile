@@ -36,7 +36,7 @@ bundle: $(SET_UP)
 TILES := --config benchmarks/magnetic_tile.yaml
 MINUTES ?= 40
 DEVICE ?= auto
-PARADIGMS ?= one_step norm_guided adaptive
+PARADIGMS ?= one_step norm_guided
 ifeq ($(wildcard $(DATASET)/train),)
 tiles:
 	@echo 'tiles: skipped, nothing was changed: there is no data set at "$(DATASET)"; give DATASET=DIR'

@@ -48,6 +48,11 @@ the images
   than those of the training: the model knows these, so their scores are too low. Of a data set
   (docs/datasets.md) only the good training images are used.
 
+the machine
+  Calibrate on the machine that runs the line: scores move a little with the precision in which it
+  computes, bfloat16 or float32, and a line refuses a calibration made in the other one, unless
+  evaluate_line --parity --accept has shown that the verdicts are the same.
+
 examples
   calibrate_line --line 1 --images DIR --false-reject-rate 0.01
   calibrate_line --line 3 --parts 500 --false-reject-rate 0.01     the line's simulated camera

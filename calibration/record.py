@@ -1,7 +1,8 @@
 """Calibrations on disk: every one is kept, one of them is active.
 
-    <folder>/<created>_<id>.yaml   one file per calibration, never written again
-    <folder>/active                the name of the active one; to roll back, change this name
+    <folder>/<created>_<id>.yaml     one file per calibration, never written again
+    <folder>/active                  the name of the active one; to roll back, change this name
+    <folder>/<created>_<id>.parity   whose other scores it may judge (`calibration.record_parity`)
 
 The id is a hash of the content, so a file that was edited or damaged is refused.
 """
@@ -14,7 +15,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -27,7 +28,7 @@ from pydantic import (
     ValidationError,
 )
 
-from pipeline.config import LineConfig
+from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.errors import CalibrationError
 
 FORMAT_VERSION: Final = 1
@@ -38,16 +39,38 @@ Count = Annotated[int, Field(ge=0)]
 Setting = str | int | float | bool | None | tuple[int, ...]
 
 
-class CalibrationRecord(BaseModel):
-    """A threshold, what it was fitted on, and which model it belongs to; immutable.
-
-    Scores and `threshold` are raw, `pixel_threshold` is a probability in [0, 1], rates are shares
-    of normal parts.
-    """
+class SignedContent(BaseModel):
+    """What is stored under a hash of its content; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     format_version: Literal[1] = FORMAT_VERSION
+
+    @property
+    def id(self) -> str:
+        """First 12 hex digits of the SHA-256 of the content."""
+        return content_id(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """What the file says, and the id is of."""
+        return self.model_dump(mode="json")
+
+    def signed_text(self) -> str:
+        """The file: the id, then the content."""
+        signed = {"id": self.id, **self.content()}
+        return yaml.safe_dump(signed, sort_keys=False, allow_unicode=True)
+
+
+Signed = TypeVar("Signed", bound=SignedContent)
+
+
+class CalibrationRecord(SignedContent):
+    """A threshold, what it was fitted on, and which model it belongs to.
+
+    Scores and `threshold` are raw, `pixel_threshold` is a probability in [0, 1], rates are shares
+    of normal parts. `device` and `dtype` are those of the scores that it was fitted on.
+    """
+
     line: Annotated[int, Field(ge=1)]
     bundle_id: Annotated[str, StringConstraints(min_length=1)]
     paradigm: Annotated[str, StringConstraints(min_length=1)] | None = None
@@ -75,14 +98,9 @@ class CalibrationRecord(BaseModel):
     created: AwareDatetime
     versions: dict[str, str]
 
-    @property
-    def id(self) -> str:
-        """First 12 hex digits of the SHA-256 of the content."""
-        return content_id(self.content())
-
     def content(self) -> dict[str, Any]:
-        """What the file says, and the id is of: `paradigm` stands there only where it is set."""
-        content = self.model_dump(mode="json")
+        """`paradigm` stands there only where it is set."""
+        content = super().content()
         if self.paradigm is None:
             del content["paradigm"]
         return content
@@ -105,12 +123,10 @@ def save_and_activate(folder: Path, record: CalibrationRecord) -> Path:
     Raises CalibrationError where the folder cannot be written.
     """
     path = folder / record.file_name
-    content = {"id": record.id, **record.content()}
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
-        _replace(folder / ACTIVE, f"{path.name}\n")
+        replace_file(path, record.signed_text())
+        replace_file(folder / ACTIVE, f"{path.name}\n")
     except OSError as error:
         raise CalibrationError(
             f"{folder}: the calibration cannot be stored: {error}; mend the folder and repeat"
@@ -125,11 +141,21 @@ def load_line_calibration(
 
     `bundles_own` is the paradigm that the bundle asks for. Raises CalibrationError.
     """
-    paradigm = config.reconstruction.paradigm
-    changed = f"--set reconstruction.paradigm={paradigm} " if paradigm else ""
-    hint = f"calibrate_line --line {config.line} {changed}--images DIR --false-reject-rate 0.01"
     other = config.reconstruction.other_than(bundles_own)
-    return load_active(config.calibration.folder, bundle_id, hint, other)
+    return load_active(config.calibration.folder, bundle_id, calibrate_command(config), other)
+
+
+def line_arguments(config: LineConfig) -> str:
+    """What a command must be given to be about this line as it is configured."""
+    paradigm = config.reconstruction.paradigm
+    changed = f" --set reconstruction.paradigm={paradigm}" if paradigm else ""
+    return f"--line {config.line}{changed}"
+
+
+def calibrate_command(config: LineConfig) -> str:
+    """The command that calibrates this line, to be typed as it is where it draws its own parts."""
+    images = "--parts 200" if isinstance(config.camera, SimulatedCamera) else "--images DIR"
+    return f"calibrate_line {line_arguments(config)} {images} --false-reject-rate 0.01"
 
 
 def load_active(
@@ -165,33 +191,38 @@ def _words(paradigm: str | None) -> str:
 
 def load_record(path: Path, mend: str) -> CalibrationRecord:
     """One calibration file. Raises CalibrationError, ending in `mend`, if it is not as written."""
+    record = load_signed(path, CalibrationRecord, "calibration", mend)
+    if path.name != record.file_name:
+        raise CalibrationError(_changed(path, record, mend))
+    return record
+
+
+def load_signed(path: Path, kind: type[Signed], noun: str, mend: str) -> Signed:
+    """A file as `signed_text` wrote it. Raises CalibrationError, ending in `mend`, if it is not."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CalibrationError(f"{path}: the active calibration is missing. {mend}") from error
+        raise CalibrationError(f"{path}: the {noun} is missing. {mend}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CalibrationError(f"{path}: cannot be read: {error}. {mend}") from error
     if not isinstance(content, dict):
-        raise CalibrationError(f"{path}: not a calibration. {mend}")
-    return _checked(content, path, mend)
-
-
-def _checked(content: dict[str, Any], path: Path, mend: str) -> CalibrationRecord:
-    given_id = content.pop("id", None)
-    version = content.get("format_version")
+        raise CalibrationError(f"{path}: not a {noun}. {mend}")
+    given_id, version = content.pop("id", None), content.get("format_version")
     if version != FORMAT_VERSION:
         raise CalibrationError(
             f"{path}: format version {version!r} is unknown here, expected {FORMAT_VERSION}. {mend}"
         )
     try:
-        record = CalibrationRecord.model_validate_json(json.dumps(content))
+        signed = kind.model_validate_json(json.dumps(content))
     except (ValidationError, TypeError, ValueError) as error:
         raise CalibrationError(f"{path}: damaged: {_first_mistake(error)}. {mend}") from error
-    if record.id != given_id or path.name != record.file_name:
-        raise CalibrationError(
-            f"{path}: changed since it was written (its content gives id {record.id}). {mend}"
-        )
-    return record
+    if signed.id != given_id:
+        raise CalibrationError(_changed(path, signed, mend))
+    return signed
+
+
+def _changed(path: Path, signed: SignedContent, mend: str) -> str:
+    return f"{path}: changed since it was written (its content gives id {signed.id}). {mend}"
 
 
 def _first_mistake(error: Exception) -> str:
@@ -215,7 +246,7 @@ def _active_name(folder: Path, mend: str) -> str:
     return name
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     with new.open("w", encoding="utf-8") as file:

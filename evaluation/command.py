@@ -7,13 +7,14 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from calibration.images import SkippedPart
 from calibration.progress import progress_bar
+from calibration.record_parity import parity_file, save_parity, withdraw_parity
 from evaluation.cases import KEPT_CASES
 from evaluation.compare import Candidate, Details, compare, load_candidates
 from evaluation.datasets import (
@@ -27,6 +28,8 @@ from evaluation.datasets import (
 )
 from evaluation.evaluate import LabelledParts, collect
 from evaluation.output import PAGE, check_file, check_report_folder, write_text
+from evaluation.parity_gate import Parity, check_parity, statement
+from evaluation.parity_report import parity_as_json, refusal, show_parity
 from evaluation.report import as_json, show
 from evaluation.results import Evaluation
 from pipeline.command_line import (
@@ -37,7 +40,7 @@ from pipeline.command_line import (
     whole_number,
 )
 from pipeline.config import LineConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LineError
 from stages.acquisition.simulation import DEFECT_KINDS
 from stages.reconstruction.paradigms import PARADIGMS
 
@@ -66,14 +69,23 @@ paradigms and bundles
   Several bundles (other seeds, other settings) give mean and standard deviation. Escapes and
   overkill are those of the line's own paradigm, at the threshold that was calibrated for it.
 
+the same score everywhere
+  --parity asks another question: whether every way to compute a score that this machine has, each
+  precision, batch size and number of threads, gives the verdicts of plain float32, one image at a
+  time, at the line's threshold. Blends of passing and rejected parts are added, whose scores lie
+  near it. With --accept the result is kept beside the calibration, which a machine that computes in
+  another precision may then use.
+
 examples
   evaluate_line --line 1 --dataset DIR --json out.json --report report/
   evaluate_line --line 1 --dataset DIR --paradigm one_step --paradigm norm_guided
   evaluate_line --line 1 --dataset DIR --paradigm all --at-most 20
   evaluate_line --line 1 --dataset DIR --bundle seed_1/ --bundle seed_2/ --bundle seed_3/
   evaluate_line --line 3 --parts 500
+  evaluate_line --line 3 --parts 60 --parity --accept
 
-exit codes: 0 done; 2 configuration or images; 3 no model bundle, or not one for this line"""
+exit codes: 0 done; 1 --parity refuses a mode; 2 configuration or images; 3 no model bundle or, for
+--parity, no calibration, or not one for this line"""
 
 SEED_OFFSET = 5000
 """Added to the camera's seed: the parts are those of no line, training or calibration."""
@@ -100,8 +112,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
     """Evaluate and report. Raises the LineErrors that end the command."""
-    _refuse_at_most_of_parts(arguments)
+    _refuse_what_does_not_go_together(arguments)
     configs = _configs(arguments)
+    if arguments.parity:
+        return _parity(arguments, configs[0], given)
     wanted = _paradigms(arguments.paradigm)
     if arguments.json is not None:
         check_file("--json", arguments.json)
@@ -131,9 +145,44 @@ def _write_report(folder: Path, found: Evaluation, details: Details) -> None:
     print(f"Report: {folder / PAGE}")
 
 
-def _refuse_at_most_of_parts(arguments: argparse.Namespace) -> None:
+def _parity(arguments: argparse.Namespace, config: LineConfig, given: str) -> int:
+    """Compare all modes, report, and keep what was accepted. Raises LineError for a refusal."""
+    if arguments.json is not None:
+        check_file("--json", arguments.json)
+    (candidate,) = load_candidates([config])
+    labelled = _collected(_evaluation_parts(arguments, config))
+    found = check_parity(candidate, labelled, arguments.accept)
+    show_parity(found, Console())
+    now = datetime.now(UTC)
+    if arguments.json is not None:
+        write_text(arguments.json, parity_as_json(found, f"evaluate_line {given}", now))
+    if arguments.accept:
+        print(_accepted(found, config.calibration.folder, now))
+    if found.refused:
+        raise LineError(refusal(found))
+    return 0
+
+
+def _accepted(found: Parity, folder: Path, now: datetime) -> str:
+    """Keep a parity that refuses nothing; an older one does not outlive a refusal."""
+    calibration = found.calibration
+    if not found.refused:
+        return f"Accepted: {save_parity(folder, calibration, statement(found, now))}"
+    if withdraw_parity(folder, calibration):
+        return f"Nothing is accepted, and {parity_file(folder, calibration)} is withdrawn."
+    return "Nothing is accepted."
+
+
+def _refuse_what_does_not_go_together(arguments: argparse.Namespace) -> None:
     if arguments.at_most is not None and arguments.dataset is None:
         raise ConfigError("--at-most goes with --dataset DIR; --parts N already says how many")
+    if arguments.accept and not arguments.parity:
+        raise ConfigError("--accept goes with --parity: it keeps what that has shown")
+    if arguments.parity and (arguments.paradigm or arguments.report or len(arguments.bundle) > 1):
+        raise ConfigError(
+            "--parity compares the modes of one bundle in the line's own paradigm: leave out "
+            "--paradigm, --report and all but one --bundle"
+        )
 
 
 def _configs(arguments: argparse.Namespace) -> list[LineConfig]:
@@ -203,6 +252,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--bundle",
         type=Path,
         action="append",
+        default=[],
         metavar="DIR",
         help="another bundle than the line's; repeated: mean and standard deviation over them",
     )
@@ -212,6 +262,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar="P",
         help=f"{', '.join(PARADIGMS)} or {ALL}; may be repeated (default: the line's own)",
+    )
+    parser.add_argument(
+        "--parity",
+        action="store_true",
+        help="compare every precision, batch size and number of threads with plain float32",
+    )
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="with --parity: the line's calibration may judge the scores of all these precisions",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
     parser.add_argument(

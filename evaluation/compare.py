@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from calibration.progress import progress_bar
-from calibration.record import load_line_calibration
+from calibration.record_parity import load_calibration_for
 from evaluation.cases import Extremes
 from evaluation.evaluate import LabelledParts, Run, count_verdicts, faults_of, figures_of, run
 from evaluation.results import (
@@ -27,7 +27,7 @@ from pipeline.errors import CalibrationError, ConfigError
 from stages.bundle import Bundle
 from stages.execution import Execution
 from stages.inspector import Inspector
-from stages.readiness import load_line_bundle
+from stages.readiness import computes_in, load_line_bundle
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,9 @@ def _run(candidate: Candidate, paradigm: str, labelled: LabelledParts, extremes:
 def _verdicts(candidate: Candidate, labelled: LabelledParts, done: Run) -> Verdicts:
     bundle = candidate.bundle
     try:
-        active = load_line_calibration(candidate.config, bundle.id, bundle.manifest.paradigm)
+        active = load_calibration_for(
+            candidate.config, bundle.id, bundle.manifest.paradigm, computes_in(candidate.config)
+        )
     except CalibrationError as error:
         return Verdicts(None, str(error))
     return Verdicts(count_verdicts(labelled, done, active.threshold, active.id), "")

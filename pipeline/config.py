@@ -174,7 +174,7 @@ class Model(Section):
     """Where the networks run: auto, cpu, or cuda:0 and so on."""
 
 
-ParadigmName = Literal["one_step", "norm_guided", "ddim", "iterative", "adaptive"]
+ParadigmName = Literal["one_step", "norm_guided", "ddim", "iterative"]
 
 
 class Reconstruction(Section):
@@ -231,7 +231,7 @@ class Batch(Section):
     size: Annotated[int, Field(ge=1, le=256)] = 8
     """Most parts in one batch."""
     max_wait_ms: Annotated[int, Field(ge=0, le=10_000)] = 30
-    """Longest time that the first part of a batch waits for company."""
+    """Longest time that the first part of a batch waits for company; less near a deadline."""
 
 
 class Workers(Section):

@@ -16,6 +16,7 @@ from pipeline.control import LineState
 from pipeline.line_view import LineView
 from pipeline.messages import Verdict
 from pipeline.supervisor import Onlooker
+from pipeline.telemetry import gpu_text
 
 PLAIN_PERIOD_S = 5.0
 _STATE_STYLE = {
@@ -111,7 +112,17 @@ def _stages(view: LineView) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("stage", min_width=16)
     table.add_column("health", min_width=8)
-    for title in ("in", "out", "queue", "failed", "restarts", "hop p50 ms", "p99 ms", "MB"):
+    for title in (
+        "in",
+        "out",
+        "queue",
+        "batch",
+        "failed",
+        "restarts",
+        "hop p50 ms",
+        "p99 ms",
+        "MB",
+    ):
         table.add_column(title, justify="right")
     for stage in view.stages:
         table.add_row(
@@ -120,6 +131,7 @@ def _stages(view: LineView) -> Table:
             str(stage.received),
             str(stage.sent),
             str(stage.queued),
+            "" if stage.batch is None else f"{stage.batch:.1f}",
             str(stage.failed),
             str(stage.restarts),
             "" if stage.p50_ms is None else f"{stage.p50_ms:.1f}",
@@ -130,13 +142,7 @@ def _stages(view: LineView) -> Table:
 
 
 def _gpus(view: LineView) -> list[Text]:
-    return [
-        Text(
-            f"{gpu.name}: {gpu.use_percent} % used, {gpu.memory_mb:.0f} MB, "
-            f"{gpu.temperature_c} °C, {gpu.power_w:.0f} W"
-        )
-        for gpu in view.gpus
-    ]
+    return [Text(gpu_text(gpu)) for gpu in view.gpus]
 
 
 def _warnings(view: LineView) -> list[Text]:

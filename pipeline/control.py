@@ -82,13 +82,18 @@ class Transition(Struct, frozen=True, forbid_unknown_fields=True):
     since_wall_ns: int
 
 
+BatchCosts = tuple[tuple[int, float], ...]
+"""(parts, milliseconds), by rising size: what batches of a stage take at present."""
+
+
 class LineOrder(Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", tag="order/1"):
     """What the supervisor wants of every stage now, and the state of the line for the PLC.
 
     `capture`: take parts; false before the line is ready, while it is paused and while it drains.
     `stop`: names of the stages that shall end now. `last_sequence`: the highest sequence that
     acquisition has given out, as far as the supervisor knows. `answers` and `transitions`: the
-    latest ones, so that none is missed by who reads only every second order.
+    latest ones, so that none is missed by who reads only every second order. `costs_ms`: what
+    batches take in each stage that a part goes through, for the slack of parts on their way there.
     """
 
     session: str
@@ -103,10 +108,11 @@ class LineOrder(Struct, frozen=True, forbid_unknown_fields=True, tag_field="sche
     encoder: Encoder | None = None
     answers: tuple[Answer, ...] = ()
     transitions: tuple[Transition, ...] = ()
+    costs_ms: dict[str, BatchCosts] = {}
 
 
 class Percentiles(Struct, frozen=True, forbid_unknown_fields=True):
-    """Latency over all parts of the session, in milliseconds."""
+    """A time in milliseconds, over all parts of the session where nothing else is said."""
 
     p50: float
     p90: float
@@ -158,13 +164,29 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
     requests: tuple[Request, ...] = ()
 
 
+class StageLoad(Struct, frozen=True, forbid_unknown_fields=True):
+    """The batches of a process since it started.
+
+    `batches`: how many there were of each size. `refused`: parts that were too late to be begun.
+    `wait_ms`: from leaving the stage before until their batch was begun, over parts. `compute_ms`:
+    from then until its last part came out, over batches. Both are None before the first one.
+    `costs_ms`: what batches take at present.
+    """
+
+    batches: dict[int, int] = {}
+    refused: int = 0
+    wait_ms: Percentiles | None = None
+    compute_ms: Percentiles | None = None
+    costs_ms: BatchCosts = ()
+
+
 class Beat(Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", tag="beat/1"):
     """A sign of life with the loop's counters since the process started.
 
     `received` and `sent` count messages by channel. `failed` counts parts that the stage answered
     with a Failure, `damaged` messages that could not be read, `dropped` evidence that found no
     room. `capturing` repeats the order that the stage acts on. `fault` and `exit_code` are there in
-    the last beat of a stage that ends by an error: a sentence for the user.
+    the last beat of a stage that ends by an error: a sentence for the user. `load`: its batches.
     """
 
     stage: str
@@ -182,3 +204,4 @@ class Beat(Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", 
     report: StageReport
     fault: str = ""
     exit_code: int = 0
+    load: StageLoad = StageLoad()

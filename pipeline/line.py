@@ -21,7 +21,8 @@ from pipeline.messages import (
 )
 
 _ONE = Workers()
-_AS_THEY_COME = Batch(size=16, max_wait_ms=0)
+AS_THEY_COME = Batch(size=16, max_wait_ms=0)
+"""What a stage that works part by part takes at once: whatever is there."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Row:
     consumes: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()
     workers: Callable[[LineConfig], Workers] = lambda _config: _ONE
-    batch: Callable[[LineConfig], Batch] = lambda _config: _AS_THEY_COME
+    batch: Callable[[LineConfig], Batch] | None = None
+    """How parts are put together, where they are computed together; else AS_THEY_COME."""
     when: Callable[[LineConfig], bool] = lambda _config: True
     after: tuple[str, ...] = ()
     """Stages that must be ready before this one is started."""
@@ -137,6 +139,24 @@ def producers(channel: str, config: LineConfig) -> list[tuple[str, int]]:
         if channel in row.produces
         for worker in range(row.workers(config).workers)
     ]
+
+
+def onward(row: Row) -> str | None:
+    """The channel on which parts go on from a row; None where they end or only passed by."""
+    for channel in row.produces:
+        kind = CHANNELS[channel].kind
+        if kind is not Failure and "stamps" in kind.__struct_fields__:
+            return channel
+    return None
+
+
+def stages_after(row: Row) -> tuple[str, ...]:
+    """The stages that a part still goes through on its way to the verdict, in this order."""
+    names: list[str] = []
+    while (channel := onward(row)) is not None:
+        row = next(taker for taker in TABLE if channel in taker.consumes)
+        names.append(row.name)
+    return tuple(names)
 
 
 def table_faults(table: tuple[Row, ...] = TABLE) -> list[str]:

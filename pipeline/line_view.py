@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
-from pipeline.control import Beat, LineState, LineStatistics
+from pipeline.control import Beat, LineState, LineStatistics, StageLoad
 from pipeline.line import CHANNELS
 from pipeline.messages import Verdict
 from pipeline.process_group import Worker
@@ -14,7 +14,10 @@ from pipeline.telemetry import GpuReading
 
 @dataclass(frozen=True)
 class StageView:
-    """One process: `queued` messages wait for its stage, `health` is one word."""
+    """One process: `queued` messages wait for its stage, `health` is one word.
+
+    `batch`: parts in a batch on average, None where the stage takes parts as they come.
+    """
 
     name: str
     health: str
@@ -26,6 +29,7 @@ class StageView:
     resident_mb: float
     p50_ms: float | None
     p99_ms: float | None
+    batch: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,13 @@ def stage_view(worker: Worker, flow: FlowCounter, statistics: LineStatistics | N
         resident_mb=beat.resident_mb if beat else 0.0,
         p50_ms=latency.p50 if latency else None,
         p99_ms=latency.p99 if latency else None,
+        batch=_mean_batch(beat.load) if beat and row.batch else None,
     )
+
+
+def _mean_batch(load: StageLoad) -> float | None:
+    parts = sum(size * count for size, count in load.batches.items())
+    return parts / sum(load.batches.values()) if parts else None
 
 
 def _health(worker: Worker) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
@@ -45,3 +45,14 @@ class Stage(Protocol):
 
     def close(self) -> None:
         """Let go of devices, files and connections."""
+
+
+@runtime_checkable
+class OverlappingStage(Stage, Protocol):
+    """A stage whose device works on one batch while the loop collects the next.
+
+    Its `take` may keep results back; the loop then asks for them.
+    """
+
+    def settle(self, wait: bool) -> Iterable[Message]:
+        """Hand over what has been computed since; with `wait`, all that was taken."""

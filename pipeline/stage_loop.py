@@ -23,21 +23,24 @@ from types import FrameType
 import msgspec
 import numpy as np
 
+from pipeline.batching import Batcher, BatchRecord, Costs, Refused
 from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
 from pipeline.control import Beat, LineOrder, LineState, StageReport
 from pipeline.errors import ConfigError, LineError, WireError
-from pipeline.line import CHANNELS, Row, row_named
+from pipeline.line import AS_THEY_COME, CHANNELS, Row, row_named, stages_after
 from pipeline.logs import log_path, open_log, part_extra
 from pipeline.messages import Failure, Message, Part, Reason, Stamp
 from pipeline.ports import DamagedMessageError, Ports
 from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
-from pipeline.stage import Stage, StageContext
+from pipeline.stage import OverlappingStage, Stage, StageContext
 from pipeline.telemetry import resident_mb
 
 BEAT_PERIOD_NS = 250_000_000
 BLOCKED_MS = 2
+IN_FLIGHT_MS = 1
+"""How often a device is asked for what it has finished."""
 CRASHED = 70
 ORPHAN_AFTER_NS = 10_000_000_000
 _NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
@@ -56,7 +59,13 @@ class StageLoop:
     ) -> None:
         self._row, self._stage, self._context, self._clock = row, stage, context, clock
         self._log = context.log
-        self._batch = row.batch(context.config)
+        self._margin_ns = context.config.timing.margin_ms * 1_000_000
+        self._after = stages_after(row)
+        self._overlapping = stage if isinstance(stage, OverlappingStage) else None
+        batch = row.batch(context.config) if row.batch else AS_THEY_COME
+        costs = Costs()
+        self._record = BatchRecord(costs)
+        self._batcher = Batcher[Message](batch, costs, together=row.batch is not None)
         self._ports = Ports(row, context.worker, context.config)
         self._order = LineOrder(context.session, LineState.PREOPERATIONAL, "starting", 0)
         self._order_at_ns = clock()
@@ -97,24 +106,34 @@ class StageLoop:
 
     def _turn(self) -> None:
         self._ports.flush()
-        took = 0 if self._ports.blocked else self._work(self._collect())
-        made = self._emit(self._stage.tick(self._clock(), self._order, self._ports.room()), {})
+        took = 0 if self._ports.blocked else self._work()
+        made = self._settle() + self._emit(
+            self._stage.tick(self._clock(), self._order, self._ports.room())
+        )
         self._ports.flush()
         self._beat_if_due()
         if not took and not made:
-            self._ports.wait(BLOCKED_MS if self._ports.blocked else self._row.tick_ms)
+            self._ports.wait(self._patience_ms())
+
+    def _patience_ms(self) -> int:
+        """How long the stage may sleep unless something arrives."""
+        if self._ports.blocked:
+            return BLOCKED_MS
+        in_flight = self._overlapping is not None and self._record.busy
+        longest_ms = IN_FLIGHT_MS if in_flight else self._row.tick_ms
+        return max(0, min(longest_ms, (self._batcher.due_ns - self._clock()) // 1_000_000))
 
     def _finish(self) -> None:
         """Take what has already arrived and hand over what is pending, within two seconds."""
         end_ns = self._clock() + 2_000_000_000
         while self._clock() < end_ns:
-            took = self._work(self._collect())
+            done = self._work(closing=True) + self._settle(wait=True)
             self._ports.flush()
-            if not took and not self._ports.blocked:
+            if not done and not self._ports.blocked:
                 break
-            if not took:
+            if not done:
                 self._ports.wait(BLOCKED_MS)
-        self._emit(self._stage.tick(self._clock(), self._order, False), {})
+        self._emit(self._stage.tick(self._clock(), self._order, False))
         self._ports.flush()
 
     def _close(self, fault: str, code: int) -> None:
@@ -144,23 +163,24 @@ class StageLoop:
         if order is not None and order.session == self._context.session:
             self._order, self._order_at_ns = order, self._clock()
 
-    def _collect(self) -> list[Message]:
-        """A batch: everything that is there, up to its size, or until its first part waited."""
-        messages: list[Message] = []
-        end_ns = 0
-        while len(messages) < self._batch.size:
-            arrived = self._receive()
-            if arrived is not None:
-                if not messages:
-                    end_ns = self._clock() + self._batch.max_wait_ms * 1_000_000
-                messages.append(arrived)
-                continue
-            left_ms = (end_ns - self._clock()) // 1_000_000 if messages else 0
-            if left_ms <= 0:
-                break
-            self._read_order()  # one that waits would end every sleep at once
-            self._ports.wait(min(left_ms, self._row.tick_ms))
-        return messages
+    def _work(self, *, closing: bool = False) -> int:
+        """Take in what is there and do what is due of it; how many parts that were."""
+        while self._batcher.room(self._clock()) and (message := self._receive()) is not None:
+            self._batcher.add(message, self._limit_ns(message), self._clock())
+        later = [self._order.costs_ms.get(name, ()) for name in self._after]
+        step = self._batcher.step(self._clock(), later, closing=closing)
+        for part in step.refused:
+            self._refuse(part)
+        if step.batch:
+            self._compute(step.batch)
+        return len(step.batch) + len(step.refused)
+
+    def _limit_ns(self, message: Message) -> int | None:
+        """When decision gives the part up; None for what this stage cannot answer by itself."""
+        deadline_ns: int | None = getattr(message, "deadline_monotonic_ns", None)
+        if deadline_ns is None or not self._ports.offers("failure"):
+            return None
+        return deadline_ns - self._margin_ns
 
     def _receive(self) -> Message | None:
         try:
@@ -174,52 +194,60 @@ class StageLoop:
             failure = self._failure(error.part, Reason.MESSAGE_DAMAGED, str(error))
             if "failure" in self._row.consumes:
                 return failure
-            self._emit([failure], {})
+            self._emit([failure])
             return None
 
-    def _work(self, messages: Sequence[Message]) -> int:
-        """Give a batch to the stage; how many messages it was."""
-        arrived_ns = self._clock()
-        arrivals = {message.part.sequence: arrived_ns for message in messages}
-        in_time = [message for message in messages if not self._expired(message, arrived_ns)]
-        if not in_time:
-            return len(messages)
-        try:
-            self._emit(list(self._stage.take(in_time)), arrivals)
-        except Exception as error:  # the outermost loop: the fault costs its parts, not the line
-            self._log.exception("failed on %d parts", len(in_time))
-            self._separate(in_time, arrivals, error)
-        return len(messages)
+    def _refuse(self, refused: Refused[Message]) -> None:
+        """A part that cannot make its deadline is answered at once, not computed."""
+        self._record.refuse()
+        message, text = refused.item, refused.text(self._row.name)
+        self._emit([self._failure(message.part, Reason.DEADLINE, text, _stamps(message))])
 
-    def _separate(
-        self, messages: Sequence[Message], arrivals: dict[int, int], error: Exception
-    ) -> None:
+    def _compute(self, messages: Sequence[Message]) -> None:
+        """Give a batch to the stage."""
+        began_ns = self._clock()
+        sequences = [message.part.sequence for message in messages]
+        self._record.begin(sequences, began_ns)
+        for message in messages:
+            stamps = _stamps(message)
+            if stamps:
+                self._record.waited(began_ns - stamps[-1].sent_monotonic_ns)
+        try:
+            self._emit(list(self._stage.take(messages)))
+        except Exception as error:  # the outermost loop: the fault costs its parts, not the line
+            self._log.exception("failed on %d parts", len(messages))
+            self._record.spoil(sequences)
+            self._separate(messages, error)
+        if not self._after:  # nothing comes out: the parts end here, and so does the batch
+            for sequence in sequences:
+                self._record.end(sequence, self._clock())
+
+    def _separate(self, messages: Sequence[Message], error: Exception) -> None:
         """After a failed batch: each part alone, so that only the guilty one pays."""
         if len(messages) == 1:
-            part = messages[0].part
+            part, stamps = messages[0].part, _stamps(messages[0])
             text = f"{self._row.name} failed: {type(error).__name__}: {error}"
             self._log.error("%s", text, extra=part_extra(part))
-            self._emit([self._failure(part, Reason.STAGE_FAULT, text)], arrivals)
+            self._emit([self._failure(part, Reason.STAGE_FAULT, text, stamps)])
             return
         for message in messages:
             try:
-                self._emit(list(self._stage.take([message])), arrivals)
-            except Exception as single:  # as in _work
-                self._separate([message], arrivals, single)
+                self._emit(list(self._stage.take([message])))
+            except Exception as single:  # as in _compute
+                self._separate([message], single)
 
-    def _expired(self, message: Message, now_ns: int) -> bool:
-        """A part past its deadline is answered, not computed. Decision sees to its own."""
-        deadline_ns: int | None = getattr(message, "deadline_monotonic_ns", None)
-        if deadline_ns is None or now_ns < deadline_ns or not self._ports.offers("failure"):
-            return False
-        text = f"the deadline had passed when {self._row.name} received the part"
-        self._emit([self._failure(message.part, Reason.DEADLINE, text)], {})
-        return True
+    def _settle(self, *, wait: bool = False) -> int:
+        """Send on what a device has finished; one that fails ends the process."""
+        if self._overlapping is None:
+            return 0
+        return self._emit(self._overlapping.settle(wait))
 
-    def _failure(self, part: Part, reason: Reason, text: str) -> Failure:
-        return Failure(part, reason, text, self._row.name, _NO_VIEW)
+    def _failure(
+        self, part: Part, reason: Reason, text: str, stamps: tuple[Stamp, ...] | None = ()
+    ) -> Failure:
+        return Failure(part, reason, text, self._row.name, _NO_VIEW, stamps or ())
 
-    def _emit(self, messages: Iterable[Message], arrivals: dict[int, int]) -> int:
+    def _emit(self, messages: Iterable[Message]) -> int:
         count = 0
         for message in messages:
             count += 1
@@ -228,19 +256,20 @@ class StageLoop:
                 self._log.info(
                     "%s: %s", message.reason, message.text, extra=part_extra(message.part)
                 )
+            now_ns = self._clock()
             if self._ports.offers(message.channel):
-                self._ports.put(self._stamp(message, arrivals))
+                self._ports.put(self._stamp(message, now_ns))
             else:
                 assert isinstance(message, Failure), f"no way for {message.channel}"
+            self._record.end(message.part.sequence, now_ns)
         return count
 
-    def _stamp(self, message: Message, arrivals: dict[int, int]) -> Message:
-        stamps: tuple[Stamp, ...] | None = getattr(message, "stamps", None)
+    def _stamp(self, message: Message, now_ns: int) -> Message:
+        stamps = _stamps(message)
         if stamps is None:
             return message
-        now_ns = self._clock()
-        received_ns = arrivals.get(message.part.sequence, now_ns)
-        stamp = Stamp(self._row.name, received_ns, now_ns)
+        began_ns = self._record.began_ns(message.part.sequence)
+        stamp = Stamp(self._row.name, now_ns if began_ns is None else began_ns, now_ns)
         return msgspec.structs.replace(message, stamps=(*stamps, stamp))
 
     def _beat_if_due(self) -> None:
@@ -267,8 +296,14 @@ class StageLoop:
                 report=report,
                 fault=fault,
                 exit_code=exit_code,
+                load=self._record.load(),
             )
         )
+
+
+def _stamps(message: Message) -> tuple[Stamp, ...] | None:
+    stamps: tuple[Stamp, ...] | None = getattr(message, "stamps", None)
+    return stamps
 
 
 def build_stage(row: Row, context: StageContext) -> Stage:

@@ -8,17 +8,24 @@ from typing import Any
 
 import msgspec
 
-from pipeline.control import LineStatistics
+from pipeline.control import LineStatistics, StageLoad
 from pipeline.errors import ConfigError
 from pipeline.messages import Verdict
+from pipeline.telemetry import GpuSummary, gpu_summary_text
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """The totals of one session; `latency_ms` holds `end_to_end` and one entry per stage."""
+    """The totals of one session; `latency_ms` holds `end_to_end` and one entry per stage.
+
+    `stages`: the batches of each process that had any, since it was last started. `gpus`: those
+    that the line computes on.
+    """
 
     line: int
     session: str
     statistics: LineStatistics
+    stages: dict[str, StageLoad] = {}
+    gpus: tuple[GpuSummary, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The mapping that `--summary FILE` writes."""
@@ -34,6 +41,8 @@ class RunSummary(msgspec.Struct, frozen=True):
             "bundle": statistics.bundle_id,
             "calibration": statistics.calibration_id,
             "truth": msgspec.to_builtins(statistics.truth),
+            "stages": msgspec.to_builtins(self.stages, str_keys=True),
+            "gpus": msgspec.to_builtins(self.gpus),
         }
 
     def write(self, file: Path) -> None:
@@ -59,6 +68,7 @@ class RunSummary(msgspec.Struct, frozen=True):
             )
         reasons = sorted(self.statistics.reasons.items(), key=lambda item: -item[1])
         lines.append("  " + ", ".join(f"{reason} {count}" for reason, count in reasons))
+        lines += [f"  {gpu_summary_text(gpu)}" for gpu in self.gpus]
         truth = self.statistics.truth
         if truth:
             lines.append(

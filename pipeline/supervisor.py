@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Protocol
 
+from pipeline.batching import slowest
 from pipeline.commander import Commander
 from pipeline.config import LineConfig
-from pipeline.control import Beat, LineOrder, LineState, LineStatistics
+from pipeline.control import BatchCosts, Beat, LineOrder, LineState, LineStatistics
 from pipeline.errors import LineError, WireError
-from pipeline.line import rows, table_faults
+from pipeline.line import row_named, rows, stages_after, table_faults
 from pipeline.line_view import FlowCounter, LineView, RateMeter, stage_view
 from pipeline.order_book import OrderBook
 from pipeline.process_group import Loss, ProcessGroup, Worker
@@ -59,8 +60,10 @@ class Supervisor:
         self._config, self._folder, self._log, self._onlooker = config, folder, log, onlooker
         self._clock = clock
         self._rows = rows(config)
+        self._way = stages_after(row_named("acquisition"))
         self._group = ProcessGroup(config, self._rows, by_hand, log, verbose=verbose)
-        self._flow, self._rate, self._gpus = FlowCounter(), RateMeter(), GpuWatch()
+        self._flow, self._rate = FlowCounter(), RateMeter()
+        self._gpus = GpuWatch(config.model.device, log=log)
         self._news: deque[tuple[float, str]] = deque(maxlen=3)
         self._book = OrderBook(folder.session, config.recipe, log)
         self._commander = Commander(config, folder, self._group, self._book, self._move)
@@ -170,7 +173,16 @@ class Supervisor:
 
     def _give_order(self) -> None:
         self._ordered_s = self._clock()
+        self._book.update(costs_ms=self._costs_ms())
         self._control.order(self._order)
+
+    def _costs_ms(self) -> dict[str, BatchCosts]:
+        """What batches take in the stages on the way of a part, as their beats say."""
+        tables: defaultdict[str, list[BatchCosts]] = defaultdict(list)
+        for worker in self._group.workers:
+            if worker.beat is not None:
+                tables[worker.row.name].append(worker.beat.load.costs_ms)
+        return {name: slowest(tables[name]) for name in self._way if any(tables[name])}
 
     def _show(self) -> None:
         self._viewed_s = self._clock()
@@ -278,7 +290,18 @@ class Supervisor:
         """The totals of the session; None if decision never got as far as having any."""
         if self.statistics is None:
             return None
-        return RunSummary(self._config.line, self._folder.session, self.statistics)
+        loads = {
+            worker.name: worker.beat.load
+            for worker in reversed(self._group.workers)
+            if worker.beat is not None and worker.beat.load.batches
+        }
+        return RunSummary(
+            self._config.line,
+            self._folder.session,
+            self.statistics,
+            loads,
+            self._gpus.summaries(),
+        )
 
     def view(self) -> LineView:
         """The line as it is now."""

@@ -1,4 +1,6 @@
-"""Whether a line's model bundle is there, whole, and made for what the line shows it."""
+"""Whether a line's model bundle is there, whole, and made for what the line shows it; and in which
+precision this machine runs it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 from pipeline.config import Frame, LineConfig
 from pipeline.errors import BundleError
 from stages.bundle import Bundle, load_bundle
+from stages.execution import Execution
 from stages.preprocessing.prepare import preparation_settings
 
 CHANNELS = {"grey": 1, "rgb": 3}
@@ -29,6 +32,13 @@ def load_line_bundle(config: LineConfig) -> Bundle:
             f"train_line --line {config.line}"
         )
     return bundle
+
+
+def computes_in(config: LineConfig) -> str:
+    """The precision of the line's scores on this machine, as a calibration names it: `bfloat16` or
+    `float32`. Raises ConfigError for a device that is not there.
+    """
+    return str(Execution(config.model.device).dtype).removeprefix("torch.")
 
 
 def preparation_differences(bundle: Bundle, frame: Frame) -> list[str]:

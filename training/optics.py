@@ -34,9 +34,10 @@ def through_optics(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
     settings = (cv2.IMWRITE_JPEG_QUALITY, quality)
-    encoded, code = cv2.imencode(".jpg", image.astype(np.uint8), settings)
-    assert encoded, "whole grey levels in one or three channels can be compressed"
-    return _of_shape(cv2.imdecode(code, cv2.IMREAD_UNCHANGED), image)
+    _, code = cv2.imencode(".jpg", image.astype(np.uint8), settings)
+    decoded = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
+    assert decoded is not None, "whole grey levels in one or three channels can be compressed"
+    return _of_shape(decoded, image)
 
 
 def _of_shape(image: np.ndarray, like: np.ndarray) -> np.ndarray:

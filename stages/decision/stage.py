@@ -286,15 +286,14 @@ def _evidence(record: VerdictRecord, outcome: Outcome) -> Evidence:
 
 
 def load_rule(config: LineConfig) -> DecisionRule:
-    """The active calibration of a line. Raises BundleError and CalibrationError."""
+    """The active calibration of a line. Raises BundleError and CalibrationError.
+
+    Whether it holds for the precision of the scores is checked where these are computed, in
+    segmentation, without which no score arrives.
+    """
     bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
     calibration = load_line_calibration(config, bundle_id, bundles_own)
     return DecisionRule(calibration.threshold, bundle_id, calibration.id, config.recipe)
-
-
-def check_calibration(config: LineConfig) -> None:
-    """Whether there is one for the line's bundle and paradigm. Raises CalibrationError."""
-    load_rule(config)
 
 
 def check_plc(config: LineConfig) -> None:
@@ -304,7 +303,7 @@ def check_plc(config: LineConfig) -> None:
         raise LineError(fault)
 
 
-CHECKS = (("calibration", check_calibration), ("MQTT broker", check_plc))
+CHECKS = (("MQTT broker", check_plc),)
 
 
 def build(context: StageContext) -> Stage:

@@ -4,7 +4,7 @@
 
 `model(x_t, t)` predicts noise; `x_0` (B, C, H, W) float in [-1, 1]; `noise[i]` (C, H, W) is a fixed
 standard normal field, the same for every image of the batch: 0 belongs to t_small, 1 to t_big and
-2 + t to the step from t, where noise is added at each step; `adaptive` takes one after the other.
+2 + t to the step from t, where noise is added at each step.
 The reconstruction is (B, C, H, W) float32 in [-1, 1].
 """
 
@@ -29,7 +29,7 @@ from stages.reconstruction.diffusion import (
     predict_x_0,
     q_sample,
 )
-from stages.reconstruction.guidance import agreeing_blend, norm_guided_blend
+from stages.reconstruction.guidance import norm_guided_blend
 from stages.reconstruction.schedule import (
     BETA_START,
     DEFAULT_BETA_END,
@@ -50,8 +50,7 @@ class DiffusionSettings:
     """Schedule and time steps; `tau` splits [0, T) into small and big noise when training.
 
     `predicts` is what the U-Net's output means: the noise, as published, or the image, from which
-    the noise follows exactly (`noise_model`). `ddim_*` and `adaptive_*` are of the paradigms of
-    these names.
+    the noise follows exactly (`noise_model`). `ddim_*` are of the paradigm of that name.
     """
 
     schedule: ScheduleName = "linear"
@@ -64,7 +63,6 @@ class DiffusionSettings:
     predicts: Literal["noise", "image"] = "noise"
     ddim_steps: PositiveInt = 30
     ddim_eta: Annotated[float, Field(ge=0, le=1)] = 0.0
-    adaptive_scales: Annotated[int, Field(ge=2)] = 4
 
     def __post_init__(self) -> None:
         if not self.t_small <= self.tau < self.t_big < self.steps:
@@ -185,40 +183,22 @@ def iterative(
     return predict_x_0(x_t, model(x_t, steps).float(), schedule.alpha_bar(steps)).clamp(-1, 1)
 
 
-def adaptive(
-    model: Model, schedule: Schedule, x_0: Tensor, noise: Noise, settings: DiffusionSettings
-) -> Tensor:
-    """Noise scales that adapt to the image, which the paper leaves to the future; not published.
-
-    One-step estimates from `adaptive_scales` time steps, evenly spaced up to t_big, in one batch.
-    From the coarsest on, each pixel goes over to the next finer estimate as far as the two agree
-    (`agreeing_blend`).
-    """
-    count, least = settings.adaptive_scales, _least_step(schedule, settings)
-    scales = [max(settings.t_big * scale // count, least) for scale in range(1, count + 1)]
-    t = torch.cat([_time_steps(scale, x_0) for scale in scales])
-    alpha_bar_t = schedule.alpha_bar(t)
-    eps = torch.stack([noise[index] for index in range(count)]).repeat_interleave(len(x_0), dim=0)
-    x_t = q_sample(x_0.repeat(count, 1, 1, 1), eps, alpha_bar_t)
-    estimates = predict_x_0(x_t, model(x_t, t).float(), alpha_bar_t).clamp(-1, 1).chunk(count)
-    x_0_hat = estimates[-1]
-    for finer in reversed(estimates[:-1]):
-        x_0_hat = agreeing_blend(finer, x_0_hat)
-    return x_0_hat
-
-
 PARADIGMS: dict[str, Paradigm] = {
     "one_step": one_step,
     "norm_guided": norm_guided,
     "ddim": ddim,
     "iterative": iterative,
-    "adaptive": adaptive,
 }
 
 
-def scales_at_once(name: str, settings: DiffusionSettings) -> int:
+def scales_at_once(name: str) -> int:
     """How many times one batch of the network holds each image, for a paradigm of PARADIGMS."""
-    return {"norm_guided": NOISE_SCALES, "adaptive": settings.adaptive_scales}.get(name, 1)
+    return NOISE_SCALES if name == "norm_guided" else 1
+
+
+def fresh_noise(name: str, settings: DiffusionSettings) -> bool:
+    """Whether a paradigm of PARADIGMS adds fresh noise at each step, drawn on the CPU."""
+    return name == "iterative" or (name == "ddim" and settings.ddim_eta > 0)
 
 
 def _way_down(schedule: Schedule, settings: DiffusionSettings, passes: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
@@ -12,6 +13,7 @@ from pipeline.messages import Message, PreparedFrame, ReconstructedFrame
 from pipeline.stage import Stage, StageContext
 from stages.bundle import Bundle
 from stages.device import set_threads
+from stages.in_flight import InFlight
 from stages.readiness import load_line_bundle
 from stages.reconstruction.engine import Reconstructor
 
@@ -22,6 +24,7 @@ class ReconstructionStage:
     def __init__(self, context: StageContext) -> None:
         self._config = context.config
         self._log = context.log
+        self._in_flight: InFlight[PreparedFrame] = InFlight()
 
     def open(self) -> None:
         """Load the bundle and run each size of batch once. Raises BundleError."""
@@ -37,20 +40,31 @@ class ReconstructionStage:
         )  # fmt: skip
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
-        """One reconstructed frame for each prepared frame, computed as one batch."""
+        """Starts a batch, one frame for each message; gives what has been reconstructed since."""
         frames = [message for message in messages if isinstance(message, PreparedFrame)]
         assert len(frames) == len(messages)
-        reconstructions = self._engine.reconstruct(np.stack([frame.image for frame in frames]))
-        for frame, reconstruction in zip(frames, reconstructions, strict=True):
-            yield ReconstructedFrame(
-                part=frame.part,
-                deadline_monotonic_ns=frame.deadline_monotonic_ns,
-                bundle_id=self._bundle_id,
-                image=frame.image,
-                view=frame.view,
-                reconstruction=reconstruction,
-                stamps=frame.stamps,
-            )
+        images = np.stack([frame.image for frame in frames])
+        self._in_flight.add(frames, self._engine.submit(images))
+        yield from self.settle(wait=False)
+
+    def settle(self, wait: bool) -> Iterable[Message]:
+        """One reconstructed frame for each prepared frame of the batches that have arrived."""
+        for frames, flight in self._in_flight.landed(wait):
+            for frame, reconstruction in zip(frames, self._engine.land(flight), strict=True):
+                yield self._reconstructed(frame, reconstruction)
+
+    def _reconstructed(
+        self, frame: PreparedFrame, reconstruction: NDArray[np.float16]
+    ) -> ReconstructedFrame:
+        return ReconstructedFrame(
+            part=frame.part,
+            deadline_monotonic_ns=frame.deadline_monotonic_ns,
+            bundle_id=self._bundle_id,
+            image=frame.image,
+            view=frame.view,
+            reconstruction=reconstruction,
+            stamps=frame.stamps,
+        )
 
     def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
         """Nothing is due by time."""

@@ -7,11 +7,14 @@ from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stages.bundle import Bundle
 from stages.device import Precision
 from stages.execution import Execution, check_batch
 from stages.exposure import exposure_gain, to_network_range, with_gain
+from stages.lanes.flight import Flight
+from stages.lanes.open import open_lane
 from stages.segmentation.anomaly import image_score
 
 
@@ -32,7 +35,10 @@ class Segmenter:
         self._shape = (*manifest.image_size_px, manifest.channels)
         self._exposure_level = manifest.exposure_level
         _, self._network = bundle.networks()
+        self._network.fold_norms()
         self.execution.place(self._network)
+        rows = (np.zeros(self._shape, np.uint8), np.zeros(self._shape, np.float16))
+        self._lane = open_lane(self.execution, self._compare, rows)
 
     def segment(
         self, images: NDArray[np.uint8], reconstructions: NDArray[np.float16]
@@ -42,19 +48,27 @@ class Segmenter:
         A score is computed from the float32 map, before that is rounded. Raises InputError for
         other types, other sizes, or two batches of different length.
         """
+        return self.land(self.submit(images, reconstructions))
+
+    def submit(self, images: NDArray[np.uint8], reconstructions: NDArray[np.float16]) -> Flight:
+        """Starts what `segment` does; on a GPU the next batch may be submitted meanwhile."""
         check_batch(images, np.uint8, self._shape)
         check_batch(reconstructions, np.float16, self._shape, length=len(images))
-        with self.execution.run():
-            frames = self.execution.upload(images, passes=1)
-            gain = exposure_gain(frames, self._exposure_level)
-            x_0 = to_network_range(frames, gain)
-            x_0_hat = with_gain(self.execution.upload(reconstructions, passes=1), gain)
-            maps = self._network(x_0, x_0_hat)[: len(images), 0].sigmoid()
-            scores = self.execution.download(image_score(maps, self._top_k))
-            anomaly_maps = self.execution.download(maps.half())
+        return self._lane.submit(images, reconstructions)
+
+    def land(self, flight: Flight) -> Segmentation:
+        """Scores and maps of a batch that was submitted, once they are there."""
+        scores, anomaly_maps = flight.land()
         return Segmentation(
             cast("NDArray[np.float32]", scores), cast("NDArray[np.float16]", anomaly_maps)
         )
+
+    def _compare(self, frames: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) frames uint8 and reconstructions float16 -> (B,) scores, (B, H, W) maps."""
+        gain = exposure_gain(frames, self._exposure_level)
+        x_0, x_0_hat = to_network_range(frames, gain), with_gain(reconstructions, gain)
+        maps = self._network(x_0, x_0_hat)[:, 0].sigmoid()
+        return image_score(maps, self._top_k), maps.half()
 
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
         """Runs each batch size once, so that the first part of a shift is not the slow one."""

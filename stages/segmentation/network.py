@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 PRIOR_LOGIT = -3.0
 """Logit of a fresh network: defects are rare, and training need not learn that first."""
@@ -36,16 +37,31 @@ class SegmentationSizes:
         return int(self.unshuffle * 2 ** (len(self.widths) - 1))
 
 
+class FullPrecisionConv(nn.Conv2d):
+    """A convolution in float32, whatever precision the network around it runs in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
+            return super().forward(x.float())
+
+
 class ConvNorm(nn.Module):
     """Convolution, norm and ReLU: (B, C, H, W) -> (B, C', H, W)."""
 
     def __init__(self, channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.norm: nn.Module
         self.norm = nn.GroupNorm(groups, out_channels) if groups else nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.norm(self.conv(x)), inplace=True)
+
+    def fold(self) -> None:
+        """Make a batch norm, with its running statistics, part of the convolution before it."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
+            self.norm = nn.Identity()
 
 
 def double_conv(channels: int, out_channels: int, groups: int) -> nn.Sequential:
@@ -91,7 +107,7 @@ class SegmentationNetwork(nn.Module):
             out_channels = widths[max(level - 1, 0)]
             self.up.append(UpLevel(coarse, widths[level], out_channels, groups))
             coarse = out_channels
-        self.head = nn.Conv2d(coarse, sizes.unshuffle**2, 3, padding=1)
+        self.head = FullPrecisionConv(coarse, sizes.unshuffle**2, 3, padding=1)
         bias = self.head.bias
         assert bias is not None
         nn.init.constant_(bias, PRIOR_LOGIT)
@@ -108,6 +124,13 @@ class SegmentationNetwork(nn.Module):
         skips.pop()
         for up in self.up:
             h = up(h, skips.pop())
-        with torch.autocast("cuda" if h.is_cuda else "cpu", enabled=False):
-            logits: Tensor = self.head(h.float())  # (B, u u, H / u, W / u)
+        logits: Tensor = self.head(h)  # (B, u u, H / u, W / u)
         return F.pixel_shuffle(logits, self.sizes.unshuffle)
+
+    def fold_norms(self) -> None:
+        """For inference: the same function with every batch norm folded away, a sixth faster on a
+        CPU. It cannot be trained or saved afterwards.
+        """
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from calibration.record import load_line_calibration
+from calibration.record_parity import load_calibration_for
+from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.messages import InspectionResult, Message, ReconstructedFrame
 from pipeline.stage import Stage, StageContext
+from stages.bundle_identity import stated_identity
 from stages.device import set_threads
-from stages.readiness import load_line_bundle
+from stages.in_flight import InFlight
+from stages.readiness import computes_in, load_line_bundle
 from stages.segmentation.anomaly import find_defects
 from stages.segmentation.engine import Segmenter
 
@@ -22,6 +25,7 @@ class SegmentationStage:
     def __init__(self, context: StageContext) -> None:
         self._config = context.config
         self._log = context.log
+        self._in_flight: InFlight[ReconstructedFrame] = InFlight()
 
     def open(self) -> None:
         """Load bundle and calibration. Raises BundleError and CalibrationError."""
@@ -29,20 +33,30 @@ class SegmentationStage:
         set_threads(config.stages.segmentation.threads)
         bundle = load_line_bundle(config)
         self._bundle_id = bundle.id
-        calibration = load_line_calibration(config, bundle.id, bundle.manifest.paradigm)
+        dtype = computes_in(config)
+        calibration = load_calibration_for(config, bundle.id, bundle.manifest.paradigm, dtype)
+        self._log.info(
+            "calibration %s, made in %s, for scores in %s", calibration.id, calibration.dtype, dtype
+        )
         self._pixel_threshold = calibration.pixel_threshold
         self._engine = Segmenter(bundle, config.model.device)
         self._engine.warm_up((1, config.batch.size))
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
-        """One result for each reconstructed frame, computed as one batch."""
+        """Starts a batch, one result for each message; gives what has been compared since."""
         frames = [message for message in messages if isinstance(message, ReconstructedFrame)]
         assert len(frames) == len(messages)
         images = np.stack([frame.image for frame in frames])
         reconstructions = np.stack([frame.reconstruction for frame in frames])
-        scores, anomaly_maps = self._engine.segment(images, reconstructions)
-        for frame, score, anomaly_map in zip(frames, scores, anomaly_maps, strict=True):
-            yield self._result(frame, float(score), anomaly_map)
+        self._in_flight.add(frames, self._engine.submit(images, reconstructions))
+        yield from self.settle(wait=False)
+
+    def settle(self, wait: bool) -> Iterable[Message]:
+        """One result for each reconstructed frame of the batches that have arrived."""
+        for frames, flight in self._in_flight.landed(wait):
+            scores, anomaly_maps = self._engine.land(flight)
+            for frame, score, anomaly_map in zip(frames, scores, anomaly_maps, strict=True):
+                yield self._result(frame, float(score), anomaly_map)
 
     def _result(
         self, frame: ReconstructedFrame, score: float, anomaly_map: np.ndarray
@@ -77,6 +91,17 @@ def _to_grey_levels(reconstruction: np.ndarray) -> np.ndarray:
     levels = np.rint((reconstruction.astype(np.float32) + 1) * 127.5)
     picture: np.ndarray = np.clip(levels, 0, 255).astype(np.uint8)
     return picture
+
+
+def check_calibration(config: LineConfig) -> None:
+    """Whether there is one for the line's bundle and paradigm, and for the precision of scores that
+    are computed here. Raises BundleError, CalibrationError and ConfigError.
+    """
+    bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
+    load_calibration_for(config, bundle_id, bundles_own, computes_in(config))
+
+
+CHECKS = (("calibration", check_calibration),)
 
 
 def build(context: StageContext) -> Stage:

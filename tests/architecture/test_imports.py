@@ -43,7 +43,8 @@ COMMANDS = ("command_line", "config_file")
 MOST_LINES = 400
 
 CORES = frozenset(f"stages.{stage}" for stage in STAGES)
-TOOLS = frozenset({"contract", "commands", "stages", "calibration", "calibration.record"}) | CORES
+SHARED = frozenset({"contract", "stages", "stages.lanes"})
+TOOLS = SHARED | {"commands", "calibration", "calibration.record"} | CORES
 
 MAY_USE: dict[str, frozenset[str]] = {
     "run_line": frozenset({"contract", "commands", "runtime"}),
@@ -53,8 +54,9 @@ MAY_USE: dict[str, frozenset[str]] = {
     "runtime": frozenset({"contract", "commands", "runtime", "wire"}),
     "plc": frozenset({"contract", "commands", "plc"}),
     "reject_log": frozenset({"contract", "commands", "reject_log"}),
-    "stages": CORES | {"contract", "stages"},
-    **{f"stages.{stage}": frozenset({"contract", "stages", f"stages.{stage}"}) for stage in STAGES},
+    "stages": CORES | SHARED,
+    "stages.lanes": SHARED,
+    **{f"stages.{stage}": SHARED | {f"stages.{stage}"} for stage in STAGES},
     "acquisition process": frozenset({"contract", "stages", "stages.acquisition"}),
     "preprocessing process": frozenset({"contract", "stages", "stages.preprocessing"}),
     "reconstruction process": frozenset({"contract", "stages", "stages.reconstruction"}),
@@ -64,7 +66,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "decision process": frozenset(
         {"contract", "stages", "stages.decision", "calibration.record", "plc"}
     ),
-    "calibration.record": frozenset({"contract"}),
+    "calibration.record": frozenset({"contract", "calibration.record"}),
     "calibration": TOOLS,
     "training": TOOLS | {"training"},
     "evaluation": TOOLS | {"evaluation"},

@@ -188,7 +188,7 @@ def test_a_line_takes_the_calibration_of_its_own_paradigm(tmp_path: Path) -> Non
         assert load_line_calibration(line(same), "abc123", "norm_guided").threshold == 0.25
     with pytest.raises(CalibrationError) as caught:
         load_line_calibration(line("ddim"), "abc123", "norm_guided")
-    assert "calibrate_line --line 3 --set reconstruction.paradigm=ddim --images" in str(
+    assert "calibrate_line --line 3 --set reconstruction.paradigm=ddim --parts 200" in str(
         caught.value
     )
 

@@ -166,7 +166,9 @@ def test_the_paradigm_is_the_bundles_own_unless_the_line_names_another(
 
 
 def test_an_unknown_paradigm_is_refused_with_those_that_there_are(make_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match=r"reconstruction\.paradigm: .*'norm_guided'.*'adaptive'"):
+    with pytest.raises(
+        ConfigError, match=r"reconstruction\.paradigm: .*'norm_guided'.*'iterative'"
+    ):
         make_config({"reconstruction.paradigm": "teleport"})
 
 

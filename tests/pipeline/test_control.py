@@ -15,6 +15,7 @@ from pipeline.control import (
     LineStatistics,
     Percentiles,
     Request,
+    StageLoad,
     StageReport,
     Transition,
     TruthCount,
@@ -47,8 +48,18 @@ BEAT = Beat(
     report=StageReport(3, 2, True, False, "broker away", STATISTICS),
     fault="no disk",
     exit_code=1,
+    load=StageLoad({1: 4, 8: 20}, 3, Percentiles(1, 2, 3), None, ((1, 60.5), (8, 333.0))),
 )
-ORDER = LineOrder("s", LineState.STOPPING, "asked to stop", 5, True, ("acquisition",), 9)
+ORDER = LineOrder(
+    "s",
+    LineState.STOPPING,
+    "asked to stop",
+    5,
+    True,
+    ("acquisition",),
+    9,
+    costs_ms={"decision": ((1, 0.25),)},
+)
 
 
 def test_a_beat_comes_back_as_it_was() -> None:
@@ -97,6 +108,16 @@ def test_another_version_or_field_is_refused(kind: type[Beat] | type[LineOrder])
     for wrong in ({**sound, "schema": "beat/2"}, {**sound, "mood": "good"}, {"schema": "x"}):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(wrong, kind)
+
+
+def test_beats_and_orders_stay_small() -> None:
+    costs = tuple((size, 100.125 * size) for size in range(1, 65))
+    batches = dict.fromkeys(range(1, 257), 10**6)
+    load = StageLoad(batches, 10**6, Percentiles(1, 2, 3), Percentiles(1, 2, 3), costs)
+    beat = msgspec.structs.replace(BEAT, load=load)
+    order = msgspec.structs.replace(ORDER, costs_ms=dict.fromkeys("abcd", costs))
+    assert len(msgspec.msgpack.encode(beat)) < 4096
+    assert len(msgspec.msgpack.encode(order)) < 4096
 
 
 def test_nothing_can_be_changed_on_the_way() -> None:

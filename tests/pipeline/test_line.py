@@ -8,7 +8,17 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import LineConfig
-from pipeline.line import CHANNELS, TABLE, Row, producers, row_named, rows, table_faults
+from pipeline.line import (
+    CHANNELS,
+    TABLE,
+    Row,
+    onward,
+    producers,
+    row_named,
+    rows,
+    stages_after,
+    table_faults,
+)
 
 MakeConfig = Callable[..., LineConfig]
 EXTERNAL = {"mqtt.broker": {"kind": "external", "host": "h", "port": 1883}}
@@ -80,12 +90,28 @@ def test_producers_are_all_workers_of_all_stages_that_offer_a_channel(
 
 def test_batches_and_capacities_come_from_the_configuration(make_config: MakeConfig) -> None:
     config = make_config({"batch": {"size": 3, "max_wait_ms": 7}, "stages.queue": 5})
-    assert row_named("reconstruction").batch(config) == config.batch
-    after = row_named("segmentation").batch(config)
+    batches = {row.name: row.batch(config) for row in TABLE if row.batch is not None}
+    assert set(batches) == {"reconstruction", "segmentation"}
+    assert batches["reconstruction"] == config.batch
+    after = batches["segmentation"]
     assert (after.size, after.max_wait_ms) == (3, 0)
     capacities = {name: channel.capacity(config) for name, channel in CHANNELS.items()}
     assert {capacities[name] for name in ("captured", "prepared", "reconstructed")} == {5}
     assert min(capacities[name] for name in ("announcement", "result", "failure")) >= 1000
+
+
+def test_parts_go_from_stage_to_stage_until_the_verdict() -> None:
+    ways = {row.name: onward(row) for row in TABLE}
+    assert {name: way for name, way in ways.items() if way} == {
+        "acquisition": "captured",
+        "preprocessing": "prepared",
+        "reconstruction": "reconstructed",
+        "segmentation": "result",
+    }
+    after = {row.name: stages_after(row) for row in TABLE}
+    assert after["acquisition"] == ("preprocessing", "reconstruction", "segmentation", "decision")
+    assert after["segmentation"] == ("decision",)
+    assert after["decision"] == after["recorder"] == after["broker"] == ()
 
 
 def test_only_evidence_may_be_dropped() -> None:

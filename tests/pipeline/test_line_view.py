@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from pipeline.control import Beat, LineState, LineStatistics, StageReport
-from pipeline.line_view import FlowCounter, LineView, RateMeter
+from pipeline.control import Beat, LineState, LineStatistics, StageLoad, StageReport
+from pipeline.line import row_named
+from pipeline.line_view import FlowCounter, LineView, RateMeter, stage_view
 from pipeline.messages import Verdict
+from pipeline.process_group import Worker
 
 
 def beat(stage: str, pid: int, worker: int = 0, **counts: dict[str, int]) -> Beat:
@@ -79,6 +82,23 @@ def test_two_looks_at_the_same_moment_are_no_division_by_zero() -> None:
     meter = RateMeter()
     assert meter.note(1.0, 5) == 0.0
     assert meter.note(1.0, 9) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("stage", "batches", "mean"),
+    [
+        ("reconstruction", {1: 1, 8: 6}, 7.0),
+        ("reconstruction", {}, None),
+        ("decision", {3: 1}, None),
+    ],
+)
+def test_batches_are_shown_on_average_where_parts_are_computed_together(
+    stage: str, batches: dict[int, int], mean: float | None
+) -> None:
+    worker = Worker(row_named(stage), 0, by_hand=True)
+    assert stage_view(worker, FlowCounter(), None).batch is None
+    worker.beat = msgspec.structs.replace(beat(stage, 1), load=StageLoad(batches))
+    assert stage_view(worker, FlowCounter(), None).batch == mean
 
 
 def test_a_view_without_statistics_counts_nothing() -> None:

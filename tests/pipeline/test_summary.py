@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.control import LineStatistics, Percentiles, TruthCount
+from pipeline.control import LineStatistics, Percentiles, StageLoad, TruthCount
 from pipeline.errors import ConfigError
 from pipeline.messages import Reason, Verdict
 from pipeline.summary import RunSummary
+from pipeline.telemetry import GpuReading, GpuSummary, Span
 
 STATISTICS = LineStatistics(
     announced=13,
@@ -23,7 +24,8 @@ STATISTICS = LineStatistics(
     bundle_id="0123456789abcdef",
     calibration_id="fedcba987654",
 )
-SUMMARY = RunSummary(3, "20261122-071502-3f9a", STATISTICS)
+LOAD = StageLoad({1: 4, 8: 20}, 3, Percentiles(30.5, 31, 32), None, ((1, 60.5), (8, 333.0)))
+SUMMARY = RunSummary(3, "20261122-071502-3f9a", STATISTICS, {"reconstruction": LOAD})
 NOTHING = RunSummary(
     3, "s", LineStatistics(0, dict.fromkeys(Verdict, 0), {}, {}, 0.0, None, "b", "c")
 )
@@ -45,6 +47,16 @@ def test_the_json_has_the_agreed_keys_and_values(tmp_path: Path) -> None:
         "bundle": "0123456789abcdef",
         "calibration": "fedcba987654",
         "truth": {"escapes": 1, "overkill": 2, "defective": 4, "good": 9},
+        "stages": {
+            "reconstruction": {
+                "batches": {"1": 4, "8": 20},
+                "refused": 3,
+                "wait_ms": {"p50": 30.5, "p90": 31, "p99": 32},
+                "compute_ms": None,
+                "costs_ms": [[1, 60.5], [8, 333.0]],
+            }
+        },
+        "gpus": [],
     }
 
 
@@ -58,7 +70,7 @@ def test_a_run_without_parts_has_every_key_too() -> None:
 
 def test_statistics_that_came_over_the_wire_give_the_same_summary() -> None:
     read = msgspec.msgpack.decode(msgspec.msgpack.encode(STATISTICS), type=LineStatistics)
-    assert RunSummary(3, SUMMARY.session, read).to_json() == SUMMARY.to_json()
+    assert RunSummary(3, SUMMARY.session, read, SUMMARY.stages).to_json() == SUMMARY.to_json()
 
 
 def test_the_text_says_it_in_four_lines() -> None:
@@ -75,3 +87,14 @@ def test_a_file_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"--summary .*cannot be written") as caught:
         SUMMARY.write(tmp_path / "nowhere" / "out.json")
     assert caught.value.exit_code == 2
+
+
+def test_a_gpu_stands_in_the_text_and_in_the_json() -> None:
+    gpu = GpuSummary(
+        GpuReading("NVIDIA H200", use_percent=70), 30, {"use_percent": Span(64.0, 98.0)}, {}
+    )
+    found = msgspec.structs.replace(SUMMARY, gpus=(gpu,))
+    assert "  NVIDIA H200: 64 % (at most 98)" in found.text().splitlines()
+    (told,) = json.loads(json.dumps(found.to_json()))["gpus"]
+    assert told["last"]["use_percent"] == 70
+    assert told["spans"]["use_percent"] == {"mean": 64.0, "most": 98.0}

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import LineConfig
-from pipeline.control import Beat, LineOrder, LineState, LineStatistics, StageReport
+from pipeline.control import (
+    Beat,
+    LineOrder,
+    LineState,
+    LineStatistics,
+    StageLoad,
+    StageReport,
+)
 from pipeline.errors import LineError
 from pipeline.line import rows
 from pipeline.line_view import LineView
@@ -51,6 +58,9 @@ class Players(threading.Thread):
     def ready(self, stage: str, order: LineOrder) -> bool:
         return True
 
+    def load(self, stage: str) -> StageLoad:
+        return StageLoad()
+
     def run(self) -> None:
         context = new_context()
         control = StageControl(context, self._folder.path)
@@ -67,9 +77,11 @@ class Players(threading.Thread):
         context.term()
 
     def _beat(self, name: str, order: LineOrder) -> Beat:
-        ready, report = self.ready(name, order), self.play(name, order)
+        heard = bool(self.orders)  # ready before, the line might run before it was listened to
+        ready, report = heard and self.ready(name, order), self.play(name, order)
         session, pid = self._folder.session, os.getpid()
-        return Beat(name, 0, pid, session, ready, order.capture, {}, {}, 0, 0, 0, 1.0, report)
+        fields = (order.capture, {}, {}, 0, 0, 0, 1.0, report)
+        return Beat(name, 0, pid, session, ready, *fields, load=self.load(name))
 
 
 @pytest.fixture
@@ -152,6 +164,26 @@ def test_a_line_starts_runs_drains_and_stops_in_order(
     assert views.views[-1].statistics == STATISTICS
     shown = [stage.name for stage in views.views[-1].stages]
     assert shown == [*reversed(names_of(config))]
+
+
+def test_what_batches_take_reaches_the_stages_and_the_summary(
+    config: LineConfig, folder: RunFolder
+) -> None:
+    class Line(Players):
+        def load(self, stage: str) -> StageLoad:
+            has_batches = stage in ("segmentation", "recorder")
+            return StageLoad({2: 9}, costs_ms=((2, 12.5),)) if has_batches else StageLoad()
+
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            told = stage == "acquisition" and bool(order.costs_ms)
+            return StageReport(exhausted=told, statistics=STATISTICS)
+
+    line = Line(folder, names_of(config))
+    supervisor, _ = run(config, folder, line)
+    assert line.orders[-1].costs_ms == {"segmentation": ((2, 12.5),)}
+    summary = supervisor.summary()
+    assert summary is not None
+    assert summary.stages == {name: line.load(name) for name in ("segmentation", "recorder")}
 
 
 def test_stages_are_stopped_before_the_log_and_the_broker(

@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from calibration.record import CalibrationRecord, save_and_activate
+from calibration.record_parity import ComparedMode, ParityStatement, save_parity
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
 from pipeline.control import StageReport
@@ -21,14 +23,17 @@ from pipeline.messages import InspectionResult, Part, PreparedFrame, Reconstruct
 from pipeline.stage import StageContext
 from pipeline.wire import Decoder, Encoder
 from stages.bundle import Bundle
+from stages.device import compute_dtype
 from stages.inspector import Inspector
 from stages.preprocessing.prepare import preparation_settings
 from stages.reconstruction.stage import ReconstructionStage, check_bundle
 from stages.reconstruction.stage import build as build_reconstruction
-from stages.segmentation.stage import SegmentationStage
+from stages.segmentation.stage import SegmentationStage, check_calibration
 from stages.segmentation.stage import build as build_segmentation
 
 STAMPS = (Stamp("preprocessing", 1, 2),)
+HERE = str(compute_dtype(torch.device("cpu"))).removeprefix("torch.")
+"""The precision of this machine's scores."""
 CHANGES: dict[str, Any] = {
     "frame.colour": "grey",
     "frame.input_px": [64, 64],
@@ -55,7 +60,9 @@ def bundle(config: LineConfig, make_bundle: Callable[..., Bundle]) -> Bundle:
     return made
 
 
-def calibration(bundle_id: str, paradigm: str | None = None) -> CalibrationRecord:
+def calibration(
+    bundle_id: str, paradigm: str | None = None, dtype: str = HERE
+) -> CalibrationRecord:
     return CalibrationRecord(
         line=3,
         bundle_id=bundle_id,
@@ -73,7 +80,7 @@ def calibration(bundle_id: str, paradigm: str | None = None) -> CalibrationRecor
         images_digest="0" * 16,
         preparation={},
         device="cpu",
-        dtype="float32",
+        dtype=dtype,
         score_quantiles={},
         created=datetime(2026, 11, 22, tzinfo=UTC),
         versions={},
@@ -191,6 +198,57 @@ def test_segmentation_needs_the_calibration_of_its_bundle(
     save_and_activate(config.calibration.folder, calibration("another"))
     with pytest.raises(CalibrationError, match="calibrate_line --line 3"):
         build_segmentation(context(config)).open()
+
+
+def shown(own: CalibrationRecord, *dtypes: str) -> ParityStatement:
+    """That all of these precisions were compared, in one batch size each."""
+    modes = [
+        ComparedMode(
+            mode=dtype,
+            dtype=dtype,
+            batch_size=8,
+            threads=1,
+            tolerance=0.01,
+            parts_within_tolerance=9,
+            largest_difference=0.005,
+            p99_difference=0.004,
+            largest_map_difference=0.02,
+            flips=0,
+        )
+        for dtype in dtypes
+    ]
+    return ParityStatement(
+        line=3,
+        calibration_id=own.id,
+        bundle_id=own.bundle_id,
+        threshold=own.threshold,
+        calibrated_in=own.dtype,
+        reference="plain",
+        device="cpu",
+        source="parts",
+        parts=60,
+        images_digest="0" * 16,
+        modes=tuple(modes),
+        created=own.created,
+        versions={},
+    )
+
+
+def test_segmentation_needs_the_calibration_of_its_precision(
+    config: LineConfig, bundle: Bundle
+) -> None:
+    other = "float32" if HERE == "bfloat16" else "bfloat16"
+    own, foreign = calibration(bundle.id), calibration(bundle.id, dtype=other)
+    save_and_activate(config.calibration.folder, own)
+    check_calibration(config)
+    save_and_activate(config.calibration.folder, foreign)
+    with pytest.raises(CalibrationError, match=f"made in {other}, and the networks compute"):
+        build_segmentation(context(config)).open()
+    with pytest.raises(CalibrationError, match=f"compute in {HERE} here"):
+        check_calibration(config)
+    save_parity(config.calibration.folder, foreign, shown(foreign, "float32", "bfloat16"))
+    build_segmentation(context(config)).open()
+    check_calibration(config)
 
 
 def with_paradigm(config: LineConfig, name: str) -> LineConfig:

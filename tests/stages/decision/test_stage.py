@@ -25,7 +25,7 @@ from pipeline.journal import segments
 from pipeline.messages import Evidence, LedgerLine, Reason, Verdict, VerdictRecord
 from pipeline.stage import StageContext
 from stages.decision.ledger import Now
-from stages.decision.stage import DecisionStage, build, check_calibration, check_plc
+from stages.decision.stage import DecisionStage, build, check_plc, load_rule
 
 MS = 1_000_000
 PICTURE = np.full((6, 8, 1), 9, np.uint8)
@@ -278,8 +278,8 @@ def test_nothing_is_decided_without_bundle_or_calibration(
     with pytest.raises(CalibrationError, match="calibrate_line --line 3"):
         Desk(without, shop).stage()
     with pytest.raises(CalibrationError):
-        check_calibration(without)
-    check_calibration(make_config())
+        load_rule(without)
+    load_rule(make_config())
     save_and_activate(tmp_path / "calibration", shop.calibration(bundle_id="another"))
     with pytest.raises(CalibrationError, match="belongs to model bundle another"):
         Desk(make_config(), shop).stage()
@@ -290,15 +290,15 @@ def test_nothing_is_decided_with_the_calibration_of_another_paradigm(
 ) -> None:
     own = "id: bundle\nparadigm: one_step\n"
     (tmp_path / "bundle" / "bundle.yaml").write_text(own, encoding="utf-8")
-    check_calibration(make_config(**{"reconstruction.paradigm": "one_step"}))
+    load_rule(make_config(**{"reconstruction.paradigm": "one_step"}))
     changed = make_config(**{"reconstruction.paradigm": "ddim"})
     with pytest.raises(CalibrationError, match=r"--set reconstruction\.paradigm=ddim") as caught:
-        check_calibration(changed)
+        load_rule(changed)
     assert caught.value.exit_code == 3
     save_and_activate(tmp_path / "calibration", shop.calibration(paradigm="ddim"))
-    check_calibration(changed)
+    load_rule(changed)
     with pytest.raises(CalibrationError, match="the line runs the model bundle's own"):
-        check_calibration(make_config())
+        load_rule(make_config())
 
 
 def test_a_broker_that_is_away_is_found_before_the_start(

@@ -15,9 +15,7 @@ from stages.reconstruction.paradigms import PARADIGMS, DiffusionSettings
 IMAGES = np.random.default_rng(4).integers(0, 256, (3, 64, 32, 3), dtype=np.uint8)
 
 
-SHORT = DiffusionSettings(
-    steps=30, t_small=4, tau=6, t_big=8, ddim_steps=4, ddim_eta=0.5, adaptive_scales=3
-)
+SHORT = DiffusionSettings(steps=30, t_small=4, tau=6, t_big=8, ddim_steps=4, ddim_eta=0.5)
 """The way down in few passes, with noise at each step."""
 
 
@@ -82,7 +80,7 @@ def test_wrong_images_are_refused(make_bundle: Callable[..., Bundle], wrong: np.
 def test_an_unknown_paradigm_is_refused(make_bundle: Callable[..., Bundle]) -> None:
     with pytest.raises(BundleError, match="teleport"):
         Reconstructor(make_bundle(paradigm="teleport"), "cpu")
-    with pytest.raises(ConfigError, match=r"teleport.*norm_guided.*adaptive"):
+    with pytest.raises(ConfigError, match=r"teleport.*norm_guided.*iterative"):
         Reconstructor(make_bundle(), "cpu", paradigm="teleport")
     assert (
         Reconstructor(make_bundle(paradigm="teleport"), "cpu", paradigm="ddim").paradigm == "ddim"

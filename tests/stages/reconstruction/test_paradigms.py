@@ -7,15 +7,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.config import ParadigmName
-from stages.reconstruction.diffusion import eps_from_x_0, predict_x_0, q_sample
-from stages.reconstruction.guidance import agreeing_blend, guided_eps
+from stages.reconstruction.diffusion import predict_x_0, q_sample
+from stages.reconstruction.guidance import guided_eps
 from stages.reconstruction.noise import NoiseFields
 from stages.reconstruction.paradigms import (
     LARGEST_ALPHA_BAR,
     PARADIGMS,
     DiffusionSettings,
     Noise,
-    adaptive,
     ddim,
     iterative,
     local_mean,
@@ -110,7 +109,6 @@ def test_the_result_stays_in_the_image_range(name: str, images: Tensor, noise: N
         {"schedule": "x"},
         {"ddim_steps": 0},
         {"ddim_eta": 1.1},
-        {"adaptive_scales": 1},
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(wrong: dict[str, object]) -> None:
@@ -164,7 +162,7 @@ def test_each_paradigm_takes_the_passes_that_it_says(
     assert found.shape == images.shape
     assert found.dtype == torch.float32
     assert bool(found.isfinite().all())
-    assert {len(t) for t in model.calls} == {len(images) * scales_at_once(name, settings)}
+    assert {len(t) for t in model.calls} == {len(images) * scales_at_once(name)}
     least = 0 if settings is SETTINGS else int((SCHEDULE.alpha_bars > LARGEST_ALPHA_BAR).sum())
     passes = {"ddim": 30, "iterative": 401 - least}.get(name, 1)
     assert len(model.calls) == passes
@@ -268,63 +266,3 @@ def test_an_image_predicting_network_leaves_no_noise_behind(name: str, noise: No
     steady = DiffusionSettings(predicts="image", t_big=301)
     found = PARADIGMS[name](model, SCHEDULE, flat, noise, steady)
     assert found.std().item() < 0.02
-
-
-class Estimates:
-    """A model whose one-step estimate from each time step is set, and records its calls."""
-
-    def __init__(self, by_t: dict[int, Tensor]) -> None:
-        self.by_t = by_t
-        self.calls: list[list[int]] = []
-
-    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.calls.append(t.tolist())
-        count = len(next(iter(self.by_t.values())))
-        wanted = torch.cat([self.by_t[int(step)] for step in t[::count]])
-        return eps_from_x_0(x_t, wanted, SCHEDULE.alpha_bar(t))
-
-
-def shaded(products: Tensor, *shares: float) -> dict[int, Tensor]:
-    """Estimates from t = 100, 200, ... that keep these shares of the product's detail."""
-    detail = products - MEAN
-    return {100 * n: MEAN + share * detail for n, share in enumerate(shares, start=1)}
-
-
-def test_adaptive_scales_take_one_pass_and_normal_parts_the_finest(products: Tensor) -> None:
-    model = Estimates(shaded(products, 0.9, 0.8, 0.7, 0.6))
-    found = adaptive(model, SCHEDULE, products, FIELDS, SETTINGS)
-    assert model.calls == [[100, 100, 200, 200, 300, 300, 400, 400]]
-    torch.testing.assert_close(found, model.by_t[100], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(("kept_by", "repaired_at"), [((100,), 200), ((100, 200, 300), 400)])
-def test_adaptive_takes_an_anomaly_from_the_scale_that_repairs_it(
-    products: Tensor, kept_by: tuple[int, ...], repaired_at: int
-) -> None:
-    model = Estimates(shaded(products, 0.9, 0.8, 0.7, 0.6))
-    x_0 = products.clone()
-    x_0[:, :, 8:20, 8:20] -= 0.8
-    for t in kept_by:
-        model.by_t[t][:, :, 8:20, 8:20] -= 0.75
-
-    found = adaptive(model, SCHEDULE, x_0, FIELDS, SETTINGS)
-
-    inside = (slice(None), slice(None), slice(10, 18), slice(10, 18))
-    assert (found[inside] - model.by_t[repaired_at][inside]).abs().max().item() < 0.08
-    assert found[inside].mean().item() > MEAN - 0.04  # of the 0.8 next to nothing is left
-    torch.testing.assert_close(found[..., 26:], model.by_t[100][..., 26:], rtol=0, atol=1e-5)
-
-
-def test_adaptive_goes_from_coarse_to_fine(images: Tensor, noise: Noise) -> None:
-    estimates = {
-        t: one_step(
-            Elementwise(), SCHEDULE, images, [noise[index]], DiffusionSettings(t_small=t, tau=400,
-            t_big=401),
-        )
-        for index, t in enumerate((100, 200, 300, 400))
-    }  # fmt: skip
-    expected = estimates[400]
-    for t in (300, 200, 100):
-        expected = agreeing_blend(estimates[t], expected)
-    found = adaptive(Elementwise(), SCHEDULE, images, noise, SETTINGS)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

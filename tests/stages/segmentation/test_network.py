@@ -42,3 +42,28 @@ def test_every_weight_learns() -> None:
     trained(image, 1 - image).square().mean().backward()
     idle = [name for name, weight in trained.named_parameters() if weight.grad is None]
     assert idle == []
+
+
+def test_folding_batch_norms_away_changes_nothing_but_the_digits() -> None:
+    comparison = network(groups=0)
+    for module in comparison.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after a training
+            torch.nn.init.normal_(module.running_mean, std=0.3)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.uniform_(module.weight, 0.5, 2.0)
+            torch.nn.init.normal_(module.bias, std=0.3)
+    image, reconstruction = torch.rand(2, 3, 16, 24), torch.rand(2, 3, 16, 24)
+    before = comparison(image, reconstruction)
+
+    comparison.fold_norms()
+
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in comparison.modules())
+    after = comparison(image, reconstruction)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
+
+
+def test_group_norms_cannot_be_folded_and_stay() -> None:
+    comparison = network(groups=4)
+    comparison.fold_norms()
+    norms = [module for module in comparison.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert norms

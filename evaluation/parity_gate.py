@@ -1,0 +1,217 @@
+"""The gate of `evaluate_line --parity`: a line's model in every mode, and what may be accepted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibration.images import NormalImages, PreparedPart
+from calibration.progress import progress_bar
+from calibration.record import CalibrationRecord, load_line_calibration
+from calibration.record_parity import ComparedMode, ParityStatement
+from evaluation.compare import Candidate, device_name
+from evaluation.evaluate import LabelledParts
+from evaluation.near_threshold import PAIRS, ScoredPart, blends_near, scored
+from evaluation.parity import BATCH_SIZES, TOLERANCES, Deviation, Mode, Reference, compare
+from evaluation.reference import WORDS, EagerReference
+from pipeline.errors import ConfigError, InputError
+from stages.bundle import Bundle
+from stages.device import Precision, choose_device, compute_dtype
+from stages.inspector import Inspector
+
+THREADS = (1, 2)
+NEAR_TIMES = 2.0
+"""Blends are kept up to so many tolerances from the threshold."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the gate found; `calibration` gives the threshold, `parts` were given and `blends` made.
+
+    `reference` holds the scores of both, the given parts first.
+    """
+
+    calibration: CalibrationRecord
+    source: str
+    device: str
+    device_name: str
+    parts: int
+    blends: int
+    images_digest: str
+    reference: Reference
+    modes: tuple[Mode, ...]
+    deviations: tuple[Deviation, ...]
+
+    @property
+    def refused(self) -> tuple[Deviation, ...]:
+        """Those outside of the tolerance."""
+        return tuple(deviation for deviation in self.deviations if deviation.refused)
+
+
+def modes_of(bundle: Bundle, device: str, paradigm: str) -> tuple[Mode, ...]:
+    """Every way to compute that is compared with the reference on this device.
+
+    A compiled or exported network, or another runtime, becomes one more entry: its name, the word
+    that calibrations made with it have as `dtype`, and what makes an object with `inspect`.
+    """
+    place = choose_device(device)
+    precisions: list[Precision] = ["float32"]
+    if compute_dtype(place) == torch.bfloat16:
+        precisions.append("bfloat16")
+    return tuple(
+        Mode(
+            name=precision,
+            dtype=precision,
+            tolerance=TOLERANCES[precision],
+            threads=thread_counts(place),
+            make=partial(Inspector, bundle, device, precision, paradigm),
+        )
+        for precision in precisions
+    )
+
+
+def thread_counts(device: torch.device) -> tuple[int, ...]:
+    """1 and 2, where the processor has two cores to itself; on a GPU they mean nothing."""
+    if device.type != "cpu":
+        return (1,)
+    cores = len(os.sched_getaffinity(0))
+    return tuple(count for count in THREADS if count <= cores)
+
+
+def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) -> Parity:
+    """Compare every mode of this device on these parts, and on blends near the threshold.
+
+    Raises CalibrationError without an active calibration; ConfigError where `accept` is wanted and
+    this device does not compute as the calibration did; InputError where the parts lie all on one
+    side of the threshold, or a score of the reference is not finite.
+    """
+    config, bundle = candidate.config, candidate.bundle
+    calibration = load_line_calibration(config, bundle.id, bundle.manifest.paradigm)
+    device, paradigm = config.model.device, candidate.own_paradigm
+    modes = modes_of(bundle, device, paradigm)
+    if accept:
+        _check_can_accept(calibration, modes)
+    parts = _with_blends(labelled, EagerReference(bundle, device, paradigm), calibration.threshold)
+    reference = _reference(parts, calibration.threshold)
+    place = choose_device(device)
+    return Parity(
+        calibration=calibration,
+        source=labelled.source,
+        device=str(place),
+        device_name=device_name(place),
+        parts=len(labelled.parts),
+        blends=len(parts) - len(labelled.parts),
+        images_digest=_digest(parts),
+        reference=reference,
+        modes=modes,
+        deviations=_deviations(modes, [part.image for part in parts], reference),
+    )
+
+
+def statement(found: Parity, now: datetime) -> ParityStatement:
+    """What is kept beside the calibration; of a parity that refuses nothing. `now` is in UTC."""
+    assert not found.refused
+    calibration = found.calibration
+    return ParityStatement(
+        line=calibration.line,
+        calibration_id=calibration.id,
+        bundle_id=calibration.bundle_id,
+        threshold=calibration.threshold,
+        calibrated_in=calibration.dtype,
+        reference=WORDS,
+        device=found.device,
+        source=f"{found.source}, and {found.blends} blends near the threshold",
+        parts=found.parts + found.blends,
+        images_digest=found.images_digest,
+        modes=tuple(_compared(deviation) for deviation in found.deviations),
+        created=now.replace(microsecond=0),
+        versions={name: version(name) for name in ("inspection-line", "numpy", "torch")},
+    )
+
+
+def _compared(deviation: Deviation) -> ComparedMode:
+    return ComparedMode(
+        mode=deviation.mode,
+        dtype=deviation.dtype,
+        batch_size=deviation.batch_size,
+        threads=deviation.threads,
+        tolerance=deviation.allowed,
+        parts_within_tolerance=deviation.near,
+        largest_difference=deviation.largest_difference,
+        p99_difference=deviation.p99_difference,
+        largest_map_difference=deviation.largest_map_difference,
+        flips=deviation.flips,
+    )
+
+
+def _check_can_accept(calibration: CalibrationRecord, modes: Sequence[Mode]) -> None:
+    if calibration.dtype not in {mode.dtype for mode in modes}:
+        raise ConfigError(
+            f"--accept: the calibration {calibration.id} was made in {calibration.dtype}, and this "
+            f"device does not compute in it, so the two cannot be compared here: run the command "
+            f"on a machine that does, or calibrate on this one"
+        )
+
+
+def _with_blends(
+    labelled: LabelledParts, reference: EagerReference, threshold: float
+) -> list[ScoredPart]:
+    """The given parts as the reference scores them, then blends of them near the threshold."""
+    parts = []
+    with progress_bar("reference", len(labelled.parts)) as advance:
+        for part in labelled.parts:
+            parts.append(scored(part, reference.inspect))
+            advance(1)
+    _check_scores(parts, threshold)
+    widest = max(TOLERANCES.values()) * NEAR_TIMES * threshold * (1 - threshold)
+    with progress_bar("near the threshold", PAIRS) as advance:
+        return parts + blends_near(parts, threshold, widest, reference.inspect, advance)
+
+
+def _check_scores(parts: Sequence[ScoredPart], threshold: float) -> None:
+    scores = np.array([part.inspected.score for part in parts])
+    if not np.isfinite(scores).all():
+        raise InputError(
+            "the networks gave a score that is not a finite number: the model is unusable on these "
+            "images; train it again"
+        )
+    rejected = int((scores > threshold).sum())
+    if rejected in (0, len(parts)):
+        raise InputError(
+            f"{rejected} of {len(parts)} parts score above the threshold {threshold:.6g}: parity "
+            "is shown by parts near the threshold, which are made of one that passes and one that "
+            "is rejected; give more parts, good and defective ones"
+        )
+
+
+def _reference(parts: Sequence[ScoredPart], threshold: float) -> Reference:
+    return Reference(
+        threshold=threshold,
+        scores=np.array([part.inspected.score for part in parts], np.float64),
+        anomaly_maps=np.stack([part.inspected.anomaly_map for part in parts]),
+    )
+
+
+def _deviations(
+    modes: Sequence[Mode], images: Sequence[NDArray[np.uint8]], reference: Reference
+) -> tuple[Deviation, ...]:
+    found: list[Deviation] = []
+    for mode in modes:
+        passes = len(mode.threads) * sum(max(len(images), size) for size in BATCH_SIZES)
+        with progress_bar(mode.name, passes) as advance:
+            found += compare(mode, images, reference, advance)
+    return tuple(found)
+
+
+def _digest(parts: Sequence[ScoredPart]) -> str:
+    """As calibrations name their images: by number, shape and pixels."""
+    images = tuple(PreparedPart(part.name, part.image) for part in parts)
+    return NormalImages(images, (), "").digest

@@ -1,0 +1,229 @@
+"""A lane on a GPU: copy in, compute and copy back at the same time, each batch size a CUDA graph.
+
+For every batch size (a power of two; a batch is padded up to the next) the function is captured
+once and replayed from then on, so that launching its hundreds of kernels costs the CPU one call. A
+function that cannot be captured is called instead; everything else stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.execution import Execution
+from stages.lanes.flight import Arrays, Flight, Function, Timing
+
+SLOTS = 3
+"""Batches on their way at a time: one copied in, one computed, one copied back."""
+WARM_UPS = 3
+"""Calls before the capture: the first ones load kernels and plan convolutions."""
+
+
+class CudaLane:
+    """Runs a function on batches with their copies hidden behind its computing."""
+
+    def __init__(
+        self,
+        execution: Execution,
+        function: Function,
+        rows: Sequence[NDArray[np.generic]],
+        capturable: bool,
+    ) -> None:
+        self._execution, self._function = execution, function
+        self._rows, self._capturable = tuple(rows), capturable
+        self._streams = _Streams(execution.device)
+        self._memory = torch.cuda.graph_pool_handle()
+        self._programs: dict[int, _Program] = {}
+
+    def submit(self, *arrays: NDArray[np.generic]) -> Flight:
+        """Starts a batch; its arrays may be changed as soon as this returns."""
+        with torch.cuda.device(self._execution.device):
+            return self._program(graph_size(len(arrays[0]))).start(arrays)
+
+    def _program(self, size: int) -> _Program:
+        if size not in self._programs:
+            inputs = [_device_rows(row, size, self._execution.device) for row in self._rows]
+            call = _Call(self._execution, self._function, inputs)
+            if self._capturable:
+                call.capture(self._streams.compute, self._memory)
+            self._programs[size] = _Program(call, self._streams)
+        return self._programs[size]
+
+
+class _Streams:
+    """Three queues of one device, each in order, all at the same time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.upload, self.compute, self.download = (
+            torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
+            for _ in range(3)
+        )
+        for stream in (self.upload, self.compute, self.download):
+            stream.wait_stream(torch.cuda.default_stream(device))  # weights and noise have arrived
+
+
+class _Call:
+    """The function on inputs that stay in one place, called or replayed."""
+
+    def __init__(self, execution: Execution, function: Function, inputs: Sequence[Tensor]) -> None:
+        self.inputs = tuple(inputs)
+        self._execution, self._function = execution, function
+        self._views = tuple(rows.permute(0, 3, 1, 2) for rows in inputs)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._outputs: tuple[Tensor, ...] = ()
+
+    def capture(self, stream: torch.cuda.Stream, memory: Any) -> None:
+        """Make a graph of the function, in memory that graphs replayed one by one may share."""
+        graph = torch.cuda.CUDAGraph()
+        with self._execution.run():
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UPS):
+                    self._function(*self._views)
+            with torch.cuda.graph(graph, pool=memory, stream=stream):
+                self._outputs = self._function(*self._views)
+        self._graph = graph
+
+    def __call__(self) -> tuple[Tensor, ...]:
+        """Queue the function on the present stream; its outputs, until the next call."""
+        if self._graph is None:
+            with self._execution.run():
+                return self._function(*self._views)
+        self._graph.replay()
+        return self._outputs
+
+
+class _Program:
+    """The function for one batch size, with the slots that its batches travel in."""
+
+    def __init__(self, call: _Call, streams: _Streams) -> None:
+        self._call, self._streams = call, streams
+        with torch.inference_mode(), torch.cuda.stream(streams.compute):
+            outputs = call()
+        streams.compute.synchronize()
+        self._slots = cycle([_Slot(call.inputs, outputs) for _ in range(SLOTS)])
+
+    def start(self, arrays: Sequence[NDArray[np.generic]]) -> Flight:
+        """A batch on its way, in the slot that was used longest ago."""
+        slot, streams = next(self._slots), self._streams
+        slot.clear()
+        slot.load(arrays)
+        with torch.inference_mode():
+            with slot.upload.on(streams.upload):
+                _copy(slot.host_in, slot.device_in)
+            streams.compute.wait_event(slot.upload.end)
+            with slot.compute.on(streams.compute):
+                _copy(slot.device_in, self._call.inputs)
+                _copy(self._call(), slot.device_out)
+            streams.download.wait_event(slot.compute.end)
+            with slot.download.on(streams.download):
+                _copy(slot.device_out, slot.host_out)
+        slot.flight = _CudaFlight(slot, len(arrays[0]))
+        return slot.flight
+
+
+class _Leg:
+    """One of the three things that happen to a batch, between two events of a stream."""
+
+    def __init__(self) -> None:
+        self._start = _event()
+        self.end = _event()
+
+    @contextmanager
+    def on(self, stream: torch.cuda.Stream) -> Iterator[None]:
+        """What is queued inside is queued there, and timed."""
+        with torch.cuda.stream(stream):
+            self._start.record(stream)
+            yield
+            self.end.record(stream)
+
+    def ms(self) -> float:
+        """How long it took, once it is over."""
+        return float(self._start.elapsed_time(self.end))
+
+
+class _Slot:
+    """Buffers of one batch on both sides, and how far it is."""
+
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        with torch.inference_mode():
+            self.device_in = [_like(tensor, tensor.device) for tensor in inputs]
+            self.device_out = [_like(tensor, tensor.device) for tensor in outputs]
+            self.host_in = [_like(tensor) for tensor in inputs]
+            self.host_out = [_like(tensor) for tensor in outputs]
+        self.upload, self.compute, self.download = _Leg(), _Leg(), _Leg()
+        self.flight: _CudaFlight | None = None
+
+    def clear(self) -> None:
+        """Make room: a batch that has not landed yet takes its results out of the buffers."""
+        if self.flight is not None:
+            self.flight.land()
+            self.flight = None
+
+    def load(self, arrays: Sequence[NDArray[np.generic]]) -> None:
+        """Copy a batch into the pinned memory, its last row repeated up to the batch size."""
+        for host, array in zip(self.host_in, arrays, strict=True):
+            buffer = host.numpy()
+            buffer[: len(array)] = array
+            buffer[len(array) :] = array[-1]
+
+
+class _CudaFlight:
+    """A batch in a slot, until it lands."""
+
+    def __init__(self, slot: _Slot, rows: int) -> None:
+        self._slot, self._rows = slot, rows
+        self._landed: tuple[Arrays, Timing] | None = None
+
+    def arrived(self) -> bool:
+        return self._landed is not None or bool(self._slot.download.end.query())
+
+    def land(self) -> Arrays:
+        return self._finished()[0]
+
+    def timing(self) -> Timing:
+        return self._finished()[1]
+
+    def _finished(self) -> tuple[Arrays, Timing]:
+        """Results and times, taken out of the slot once, which then serves the next batch."""
+        if self._landed is None:
+            slot = self._slot
+            slot.download.end.synchronize()
+            arrays = tuple(host.numpy()[: self._rows].copy() for host in slot.host_out)
+            self._landed = arrays, Timing(slot.upload.ms(), slot.compute.ms(), slot.download.ms())
+        return self._landed
+
+
+def graph_size(rows: int) -> int:
+    """The batch size that a batch of so many rows is padded up to: a power of two."""
+    assert rows >= 1
+    return 1 << (rows - 1).bit_length()
+
+
+def _event() -> Any:
+    """An event with a time, which nobody waits for by spinning; PyTorch gives it no types."""
+    return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+
+
+def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.copy_(source, non_blocking=True)
+
+
+def _device_rows(row: NDArray[np.generic], size: int, device: torch.device) -> Tensor:
+    """Zeros (size, H, W, C) of the row's type."""
+    with torch.inference_mode():
+        return torch.from_numpy(np.zeros((size, *row.shape), row.dtype)).to(device)
+
+
+def _like(tensor: Tensor, device: torch.device | None = None) -> Tensor:
+    """Contiguous memory for such a tensor on its device, else pinned on the host."""
+    if device is not None:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -1,0 +1,31 @@
+"""The lane of a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.execution import Execution
+from stages.lanes.cpu import CpuLane
+from stages.lanes.cuda import CudaLane
+from stages.lanes.flight import Function, Lane
+
+
+def open_lane(
+    execution: Execution,
+    function: Function,
+    rows: Sequence[NDArray[np.generic]],
+    passes: int = 1,
+    capturable: bool = True,
+) -> Lane:
+    """A function's lane on the device of `execution`.
+
+    `rows`: one row (H, W, C) of each input, for its shape and type. `passes`: how many times the
+    function puts each image into one batch of its network. `capturable`: whether the function can
+    become a CUDA graph, that is, does the same at every call without asking the CPU.
+    """
+    if execution.device.type == "cuda":
+        return CudaLane(execution, function, rows, capturable)
+    return CpuLane(execution, function, passes)

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from calibration.record import CalibrationRecord, save_and_activate
+from calibration.record_parity import (
+    ComparedMode,
+    ParityStatement,
+    load_calibration_for,
+    load_parity,
+    parity_file,
+    save_parity,
+    withdraw_parity,
+)
+from pipeline.config import LineConfig
+from pipeline.config_file import CONFIGS, line_file, load_line
+from pipeline.errors import CalibrationError
+from stages.bundle_identity import stated_identity
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+MEND = "calibrate again"
+OWN = "norm_guided"
+
+
+def record(dtype: str = "bfloat16", threshold: float = 0.5) -> CalibrationRecord:
+    return CalibrationRecord(
+        line=3,
+        bundle_id="abc123",
+        threshold=threshold,
+        pixel_threshold=0.4,
+        wanted_false_reject_rate=0.01,
+        expected_false_reject_rate=0.01,
+        false_reject_bound_95=0.02,
+        rank=99,
+        used=99,
+        skipped=0,
+        maybe_trained_on=0,
+        source="folder /images",
+        images_digest="0" * 16,
+        preparation={},
+        device="cpu",
+        dtype=dtype,
+        score_quantiles={},
+        created=NOON,
+        versions={},
+    )
+
+
+def mode(dtype: str) -> ComparedMode:
+    return ComparedMode(
+        mode=dtype,
+        dtype=dtype,
+        batch_size=8,
+        threads=2,
+        tolerance=0.01,
+        parts_within_tolerance=5,
+        largest_difference=0.004,
+        p99_difference=1e-30,
+        largest_map_difference=0.02,
+        flips=1,
+    )
+
+
+def shown(of: CalibrationRecord, *dtypes: str) -> ParityStatement:
+    return ParityStatement(
+        line=3,
+        calibration_id=of.id,
+        bundle_id=of.bundle_id,
+        threshold=of.threshold,
+        calibrated_in=of.dtype,
+        reference="float32",
+        device="cpu",
+        source="60 parts",
+        parts=130,
+        images_digest="1" * 16,
+        modes=tuple(mode(dtype) for dtype in dtypes),
+        created=NOON,
+        versions={"torch": "2.13.0"},
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> LineConfig:
+    return load_line(line_file(3), [("calibration.folder", str(tmp_path))])
+
+
+def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
+    own = record()
+    save_and_activate(tmp_path, own)
+    assert load_parity(tmp_path, own, MEND) is None
+    saved = shown(own, "float32", "bfloat16")
+    path = save_parity(tmp_path, own, saved)
+    assert path.name == f"20261122T120000Z_{own.id}.parity"
+    assert load_parity(tmp_path, own, MEND) == saved
+    assert saved.dtypes == {"float32", "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("flips: 1", "flips: 0", "changed since it was written"),
+        ("dtype: bfloat16", "dtype: float16", "changed since it was written"),
+        ("parts: 130\n", "", "parts: field required"),
+        ("flips: 1", "flips: 1\n  passed: true", r"passed: extra inputs"),
+        ("format_version: 1", "format_version: 2", "format version 2"),
+        ("line: 3", "line: {", "cannot be read"),
+    ],
+)
+def test_a_changed_statement_is_refused(tmp_path: Path, old: str, new: str, match: str) -> None:
+    own = record()
+    save_and_activate(tmp_path, own)
+    path = save_parity(tmp_path, own, shown(own, "bfloat16"))
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(CalibrationError, match=match) as caught:
+        load_parity(tmp_path, own, MEND)
+    assert str(caught.value).endswith(MEND)
+
+
+def test_a_statement_does_not_serve_another_calibration(tmp_path: Path) -> None:
+    own, other = record(), record(threshold=0.7)
+    save_and_activate(tmp_path, own)
+    path = save_parity(tmp_path, own, shown(own, "bfloat16"))
+    path.rename(parity_file(tmp_path, other))
+    with pytest.raises(
+        CalibrationError, match=f"was made for calibration {own.id}, not {other.id}"
+    ):
+        load_parity(tmp_path, other, MEND)
+
+
+def test_a_statement_can_be_withdrawn(tmp_path: Path) -> None:
+    own = record()
+    save_and_activate(tmp_path, own)
+    assert not withdraw_parity(tmp_path, own)
+    save_parity(tmp_path, own, shown(own, "bfloat16"))
+    assert withdraw_parity(tmp_path, own)
+    assert load_parity(tmp_path, own, MEND) is None
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    own = record()
+    with pytest.raises(CalibrationError, match="cannot be stored"):
+        save_parity(tmp_path / "file", own, shown(own, "bfloat16"))
+
+
+def test_a_calibration_judges_scores_of_its_own_precision(
+    config: LineConfig, tmp_path: Path
+) -> None:
+    own = record("bfloat16")
+    save_and_activate(tmp_path, own)
+    assert load_calibration_for(config, "abc123", OWN, "bfloat16") == own
+    with pytest.raises(CalibrationError, match="made in bfloat16, and the networks") as caught:
+        load_calibration_for(config, "abc123", OWN, "float32")
+    text = str(caught.value)
+    assert "compute in float32 here" in text
+    assert "calibrate_line --line 3 --parts 200 --false-reject-rate 0.01" in text
+    assert "evaluate_line --line 3 --parity --parts 60 --accept" in text
+    assert parity_file(tmp_path, own).name in text
+    assert caught.value.exit_code == 3
+
+
+def test_the_commands_are_those_of_the_line_as_it_is(config: LineConfig, tmp_path: Path) -> None:
+    section = config.reconstruction.model_copy(update={"paradigm": "ddim"})
+    folder = load_line(line_file(1)).camera
+    other = config.model_copy(update={"reconstruction": section, "camera": folder})
+    save_and_activate(tmp_path, record().model_copy(update={"paradigm": "ddim"}))
+    with pytest.raises(CalibrationError) as caught:
+        load_calibration_for(other, "abc123", OWN, "float32")
+    changed = "--line 3 --set reconstruction.paradigm=ddim"
+    assert f"calibrate_line {changed} --images DIR" in str(caught.value)
+    assert f"evaluate_line {changed} --parity --dataset DIR --accept" in str(caught.value)
+
+
+def test_a_calibration_judges_what_was_shown_to_be_the_same(
+    config: LineConfig, tmp_path: Path
+) -> None:
+    own = record("bfloat16")
+    save_and_activate(tmp_path, own)
+    save_parity(tmp_path, own, shown(own, "float32", "bfloat16"))
+    assert load_calibration_for(config, "abc123", OWN, "float32") == own
+    with pytest.raises(CalibrationError, match="in float16 here"):
+        load_calibration_for(config, "abc123", OWN, "float16")
+
+
+@pytest.mark.parametrize("dtypes", [("float32",), ("bfloat16",), ()])
+def test_both_precisions_must_have_been_compared(
+    config: LineConfig, tmp_path: Path, dtypes: tuple[str, ...]
+) -> None:
+    own = record("bfloat16")
+    save_and_activate(tmp_path, own)
+    save_parity(tmp_path, own, shown(own, *dtypes))
+    with pytest.raises(CalibrationError, match="made in bfloat16"):
+        load_calibration_for(config, "abc123", OWN, "float32")
+
+
+def test_a_new_calibration_needs_a_parity_of_its_own(config: LineConfig, tmp_path: Path) -> None:
+    own, newer = record(), record(threshold=0.7)
+    save_and_activate(tmp_path, own)
+    save_parity(tmp_path, own, shown(own, "float32", "bfloat16"))
+    save_and_activate(tmp_path, newer)
+    with pytest.raises(CalibrationError, match=newer.id):
+        load_calibration_for(config, "abc123", OWN, "float32")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_shipped_calibration_serves_every_processor(dtype: str) -> None:
+    config = load_line(CONFIGS / "line_3.yaml")
+    bundle_id, paradigm = stated_identity(config.model.bundle, 3)
+    assert load_calibration_for(config, bundle_id, paradigm, dtype).line == 3

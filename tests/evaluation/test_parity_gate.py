@@ -1,0 +1,167 @@
+"""The gate on a small line: which modes there are, what it finds, and what it keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from calibration.command import main as calibrate
+from calibration.record import load_line_calibration
+from calibration.record_parity import load_calibration_for, load_parity, parity_file
+from evaluation.command import main
+from evaluation.parity import BATCH_SIZES, TOLERANCES
+from evaluation.parity_gate import modes_of, thread_counts
+from pipeline.config import LineConfig
+from pipeline.config_file import load_line
+from stages.bundle import load_bundle
+
+CPU = torch.device("cpu")
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return int(caught.value.code or 0)
+
+
+class Bench:
+    """A calibrated line in folders of its own, and what the gate says of it."""
+
+    def __init__(self, tiny_line: Path, folder: Path) -> None:
+        self.json = folder / "out.json"
+        changes = {"calibration.folder": str(folder / "calibration")}
+        self.config = load_line(tiny_line, list(changes.items()))
+        self._line = [
+            "--config",
+            str(tiny_line),
+            "--set",
+            f"calibration.folder={folder}/calibration",
+        ]
+
+    def calibrate(self) -> None:
+        with pytest.raises(SystemExit) as caught:
+            calibrate([*self._line, "--parts", "20", "--false-reject-rate", "0.3"])
+        assert not caught.value.code
+
+    def gate(self, *arguments: str, parts: int = 12) -> int:
+        common = ["--parity", "--parts", str(parts), "--json", str(self.json)]
+        return run(*self._line, *common, *arguments)
+
+    @property
+    def content(self) -> dict:
+        return dict(json.loads(self.json.read_text(encoding="utf-8")))
+
+    @property
+    def model(self) -> tuple[LineConfig, str, str]:
+        manifest = load_bundle(self.config.model.bundle)
+        return self.config, manifest.id, manifest.manifest.paradigm
+
+
+@pytest.fixture
+def bench(tiny_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """On a processor that computes in bfloat16, or as if it did; fewer pairs than usual."""
+    monkeypatch.setattr("stages.device._has_bfloat16", lambda _device: True)
+    monkeypatch.setattr("evaluation.near_threshold.PAIRS", 2)
+    monkeypatch.setattr("evaluation.parity_gate.THREADS", (1,))
+    bench = Bench(tiny_line, tmp_path)
+    bench.calibrate()
+    return bench
+
+
+def test_every_mode_is_compared_and_the_parity_kept(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = load_line_calibration(*bench.model)
+    assert record.dtype == "bfloat16"
+    assert bench.gate("--accept") == 0
+    content = bench.content
+    assert content["passed"] is True
+    assert [(mode["mode"], mode["batch_size"]) for mode in content["modes"]] == [
+        (name, size) for name in ("float32", "bfloat16") for size in BATCH_SIZES
+    ]
+    assert (content["parts"], content["calibration"]) == (12, record.id)
+    assert content["blends"] >= 10
+    assert content["parts_near"]["bfloat16"]["2"] >= content["blends"]
+    statement = load_parity(bench.config.calibration.folder, record, "")
+    assert statement is not None
+    assert statement.parts == 12 + content["blends"]
+    assert statement.dtypes == {"float32", "bfloat16"}
+    assert load_calibration_for(*bench.model, "float32").id == record.id
+    out = capsys.readouterr().out
+    assert "The same verdicts in float32 and bfloat16" in out
+    assert str(parity_file(bench.config.calibration.folder, record)) in out
+
+
+def test_nothing_is_kept_that_was_not_asked_for(bench: Bench) -> None:
+    assert bench.gate() == 0
+    assert list(bench.config.calibration.folder.glob("*.parity")) == []
+
+
+def test_a_refused_mode_ends_with_its_figures_and_withdraws_what_was_accepted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.gate("--accept") == 0
+    monkeypatch.setitem(TOLERANCES, "bfloat16", 1e-9)
+    assert bench.gate("--accept") == 1
+    error = capsys.readouterr().err
+    assert "bfloat16 is refused in 8 of the batch sizes and threads" in error
+    assert "float32 is refused" not in error
+    assert "times what is allowed" in error
+    assert "calibrate_line" in error
+    assert bench.content["passed"] is False
+    refused = {mode["mode"] for mode in bench.content["modes"] if mode["refused"]}
+    assert refused == {"bfloat16"}
+    assert list(bench.config.calibration.folder.glob("*.parity")) == []
+
+
+def test_a_device_without_the_calibrations_precision_can_accept_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stages.device._has_bfloat16", lambda _device: False)
+    assert bench.gate("--accept") == 2
+    assert "was made in bfloat16, and this device does not compute in it" in capsys.readouterr().err
+    assert bench.gate() == 0
+    assert {mode["mode"] for mode in bench.content["modes"]} == {"float32"}
+
+
+def test_parity_needs_a_calibration_and_both_verdicts(
+    tiny_line: Path, tmp_path: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uncalibrated = ["--config", str(tiny_line), "--set", f"calibration.folder={tmp_path}/none"]
+    assert run(*uncalibrated, "--parity", "--parts", "2") == 3
+    assert "calibrate_line" in capsys.readouterr().err
+    assert bench.gate(parts=1) == 2
+    assert "give more parts, good and defective ones" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (["--accept"], "--accept goes with --parity"),
+        (["--parity", "--paradigm", "one_step"], "leave out --paradigm"),
+        (["--parity", "--report", "report"], "leave out --paradigm, --report"),
+        (["--parity", "--bundle", "a", "--bundle", "b"], "all but one --bundle"),
+    ],
+)
+def test_what_does_not_go_together(
+    tiny_line: Path, wrong: Sequence[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--config", tiny_line, "--parts", "2", *wrong) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_modes_of_a_processor(tiny_line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(tiny_line.parent / "bundle")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0, 1, 2})
+    for native, names in ((True, ["float32", "bfloat16"]), (False, ["float32"])):
+        monkeypatch.setattr("stages.device._has_bfloat16", lambda _device, has=native: has)
+        modes = modes_of(bundle, "cpu", "norm_guided")
+        assert [mode.name for mode in modes] == names
+        assert {mode.threads for mode in modes} == {(1, 2)}
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0})
+    assert thread_counts(CPU) == (1,)
+    assert thread_counts(torch.device("cuda")) == (1,)
