@@ -34,7 +34,7 @@ bundle: $(SET_UP)
 # (docs/benchmarks.md), from the magnetic tiles in the layout of MVTec AD:
 #   make tiles DATASET=DIR            MINUTES=10 DEVICE=cuda:0 PARADIGMS="one_step norm_guided"
 TILES := --config benchmarks/magnetic_tile.yaml
-MINUTES ?= 40
+MINUTES ?= 50
 DEVICE ?= auto
 PARADIGMS ?= one_step norm_guided
 ifeq ($(wildcard $(DATASET)/train),)
