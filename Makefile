@@ -29,6 +29,7 @@ format: $(SET_UP)
 bundle: $(SET_UP)
 	$(BIN)/train_line --line 3 --parts 800 --minutes 32 --whole-share 1
 	$(BIN)/calibrate_line --line 3 --parts 1000 --false-reject-rate 0.01
+	$(BIN)/evaluate_line --line 3 --parts 60 --parity --accept
 
 # What made benchmarks/bundles/magnetic_tile, its calibration and the figures beside it
 # (docs/benchmarks.md), from the magnetic tiles in the layout of MVTec AD:
