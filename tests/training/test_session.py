@@ -154,7 +154,8 @@ def test_a_disk_too_full_for_a_checkpoint_leaves_the_last_one_and_the_bundle(
 
     assert load_checkpoint(checkpoint)["trainer"]["step"] == 1
     assert load_bundle(out).id == old.id
-    assert train(good_parts, often, out, resume=True).manifest.validation["step"] == 3
+    train(good_parts, often, out, resume=True)
+    assert load_checkpoint(checkpoint)["trainer"]["step"] == 3
 
 
 def test_a_disk_too_full_for_the_bundle_leaves_the_old_one_and_the_training(
