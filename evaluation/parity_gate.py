@@ -26,6 +26,7 @@ from pipeline.errors import ConfigError, InputError
 from stages.bundle import Bundle
 from stages.device import Precision, choose_device, compute_dtype
 from stages.inspector import Inspector
+from stages.reconstruction.paradigms import PARADIGMS
 
 THREADS = (1, 2)
 NEAR_TIMES = 2.0
@@ -99,7 +100,8 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
     modes = modes_of(bundle, device, paradigm)
     if accept:
         _check_can_accept(calibration, modes)
-    parts = _with_blends(labelled, EagerReference(bundle, device, paradigm), calibration.threshold)
+    eager = EagerReference(bundle, device, PARADIGMS[paradigm])
+    parts = _with_blends(labelled, eager, calibration.threshold)
     reference = _reference(parts, calibration.threshold)
     place = choose_device(device)
     return Parity(

@@ -11,6 +11,7 @@ do next. A programmer's mistake is an `assert`, never one of these.
     │   └── CalibrationError  no calibration, or one that belongs to another bundle
     ├── FrameError            one frame cannot be inspected; its part becomes UNINSPECTED
     ├── WireError             one message cannot be read; its part becomes UNINSPECTED
+    ├── DeviceError           the computing device has failed; the process that holds it must end
     └── TrainingError         training cannot go on (for instance a loss that is not finite)
 """
 
@@ -68,6 +69,10 @@ class WireError(LineError):
     def __init__(self, text: str, part: Part | None = None) -> None:
         super().__init__(text)
         self.part = part
+
+
+class DeviceError(LineError):
+    """The computing device has failed, and all that was in flight on it is lost."""
 
 
 class TrainingError(LineError):

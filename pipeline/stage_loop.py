@@ -28,7 +28,7 @@ from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
 from pipeline.control import Beat, LineOrder, LineState, StageReport
-from pipeline.errors import ConfigError, LineError, WireError
+from pipeline.errors import ConfigError, DeviceError, LineError, WireError
 from pipeline.line import AS_THEY_COME, CHANNELS, Row, row_named, stages_after
 from pipeline.logs import log_path, open_log, part_extra
 from pipeline.messages import Failure, Message, Part, Reason, Stamp
@@ -214,6 +214,8 @@ class StageLoop:
                 self._record.waited(began_ns - stamps[-1].sent_monotonic_ns)
         try:
             self._emit(list(self._stage.take(messages)))
+        except DeviceError:  # trying the parts one by one would meet the same device
+            raise
         except Exception as error:  # the outermost loop: the fault costs its parts, not the line
             self._log.exception("failed on %d parts", len(messages))
             self._record.spoil(sequences)
@@ -233,6 +235,8 @@ class StageLoop:
         for message in messages:
             try:
                 self._emit(list(self._stage.take([message])))
+            except DeviceError:  # as in _compute
+                raise
             except Exception as single:  # as in _compute
                 self._separate([message], single)
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.errors import DeviceError
 from stages.execution import Execution
 from stages.lanes.flight import Arrays, Flight, Function, Timing
 
@@ -43,8 +44,8 @@ class CudaLane:
         self._programs: dict[int, _Program] = {}
 
     def submit(self, *arrays: NDArray[np.generic]) -> Flight:
-        """Starts a batch; its arrays may be changed as soon as this returns."""
-        with torch.cuda.device(self._execution.device):
+        """Starts a batch; its arrays may be changed as soon as this returns. Raises DeviceError."""
+        with _device_faults(), torch.cuda.device(self._execution.device):
             return self._program(graph_size(len(arrays[0]))).start(arrays)
 
     def _program(self, size: int) -> _Program:
@@ -182,7 +183,8 @@ class _CudaFlight:
         self._landed: tuple[Arrays, Timing] | None = None
 
     def arrived(self) -> bool:
-        return self._landed is not None or bool(self._slot.download.end.query())
+        with _device_faults():
+            return self._landed is not None or bool(self._slot.download.end.query())
 
     def land(self) -> Arrays:
         return self._finished()[0]
@@ -194,10 +196,24 @@ class _CudaFlight:
         """Results and times, taken out of the slot once, which then serves the next batch."""
         if self._landed is None:
             slot = self._slot
-            slot.download.end.synchronize()
+            with _device_faults():
+                slot.download.end.synchronize()
+                timing = Timing(slot.upload.ms(), slot.compute.ms(), slot.download.ms())
             arrays = tuple(host.numpy()[: self._rows].copy() for host in slot.host_out)
-            self._landed = arrays, Timing(slot.upload.ms(), slot.compute.ms(), slot.download.ms())
+            self._landed = arrays, timing
         return self._landed
+
+
+@contextmanager
+def _device_faults() -> Iterator[None]:
+    """A fault of the device, which every later call would report again, as a DeviceError."""
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        raise DeviceError(
+            f"the GPU has failed: {error}. The parts on it are lost; see `nvidia-smi` and the "
+            "kernel's log if it goes on failing after a restart"
+        ) from error
 
 
 def graph_size(rows: int) -> int:

@@ -14,6 +14,7 @@ from calibration.record import (
     load_record,
     save_and_activate,
 )
+from calibration_records import calibration_record
 from pipeline.config import LineConfig
 from pipeline.config_file import CONFIGS, line_file, load_line
 from pipeline.errors import CalibrationError
@@ -25,24 +26,10 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 def record(
     threshold: float = 0.031234567891234, created: datetime = NOON, paradigm: str | None = None
 ) -> CalibrationRecord:
-    return CalibrationRecord(
-        line=3,
-        bundle_id="abc123",
+    return calibration_record(
         paradigm=paradigm,
         threshold=threshold,
-        pixel_threshold=0.03,
-        wanted_false_reject_rate=0.01,
-        expected_false_reject_rate=0.01,
-        false_reject_bound_95=0.0298,
-        rank=99,
-        used=99,
-        skipped=1,
-        maybe_trained_on=0,
-        source="folder /images",
-        images_digest="0123456789abcdef",
         preparation={"colour": "grey", "region": None, "input_px": (256, 256)},
-        device="cpu",
-        dtype="float32",
         score_quantiles={"minimum": 1e-30, "median": 1e-5},
         created=created,
         versions={"torch": "2.13.0"},

@@ -15,6 +15,7 @@ from calibration.record_parity import (
     save_parity,
     withdraw_parity,
 )
+from calibration_records import calibration_record
 from pipeline.config import LineConfig
 from pipeline.config_file import CONFIGS, line_file, load_line
 from pipeline.errors import CalibrationError
@@ -26,27 +27,7 @@ OWN = "norm_guided"
 
 
 def record(dtype: str = "bfloat16", threshold: float = 0.5) -> CalibrationRecord:
-    return CalibrationRecord(
-        line=3,
-        bundle_id="abc123",
-        threshold=threshold,
-        pixel_threshold=0.4,
-        wanted_false_reject_rate=0.01,
-        expected_false_reject_rate=0.01,
-        false_reject_bound_95=0.02,
-        rank=99,
-        used=99,
-        skipped=0,
-        maybe_trained_on=0,
-        source="folder /images",
-        images_digest="0" * 16,
-        preparation={},
-        device="cpu",
-        dtype=dtype,
-        score_quantiles={},
-        created=NOON,
-        versions={},
-    )
+    return calibration_record(dtype=dtype, threshold=threshold)
 
 
 def mode(dtype: str) -> ComparedMode:

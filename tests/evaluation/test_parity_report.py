@@ -9,33 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from calibration.record import CalibrationRecord
+from calibration_records import calibration_record
 from evaluation.parity import Deviation, Mode, Reference
 from evaluation.parity_gate import Parity
 from evaluation.parity_report import parity_as_json, refusal, show_parity
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
-RECORD = CalibrationRecord(
-    line=3,
-    bundle_id="abc123",
-    threshold=0.5,
-    pixel_threshold=0.4,
-    wanted_false_reject_rate=0.01,
-    expected_false_reject_rate=0.01,
-    false_reject_bound_95=0.02,
-    rank=99,
-    used=99,
-    skipped=0,
-    maybe_trained_on=0,
-    source="folder /images",
-    images_digest="0" * 16,
-    preparation={},
-    device="cpu",
-    dtype="bfloat16",
-    score_quantiles={},
-    created=NOW,
-    versions={},
-)
+RECORD = calibration_record()
 SAME = Deviation("bfloat16", "bfloat16", 32, 16, 0.0625, 4, 0.02893, 0.019, 0.484, 0.06, 3, 0, 0)
 OUTSIDE = replace(SAME, batch_size=7, largest_difference=0.1875, largest_share=3.0, wrong=2)
 

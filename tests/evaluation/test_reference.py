@@ -11,6 +11,7 @@ from evaluation.reference import EagerReference, on_threads
 from stages.bundle import Bundle, load_bundle, save_bundle
 from stages.inspector import Inspector
 from stages.model_profiles import build_networks
+from stages.reconstruction.paradigms import PARADIGMS
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
 
@@ -34,7 +35,7 @@ def lively(tiny_line: Path, folder: Path, **changes: object) -> Bundle:
 @pytest.mark.parametrize("paradigm", ["norm_guided", "one_step", "ddim"])
 def test_it_is_the_engines_score_up_to_rounding(bundle: Bundle, paradigm: str) -> None:
     fast = Inspector(bundle, "cpu", "float32", paradigm).inspect(IMAGES)
-    plain = EagerReference(bundle, "cpu", paradigm)
+    plain = EagerReference(bundle, "cpu", PARADIGMS[paradigm])
     for image, score, anomaly_map in zip(IMAGES, fast.scores, fast.anomaly_maps, strict=True):
         found = plain.inspect(image)
         assert found.score == pytest.approx(float(score), abs=1e-5)
@@ -47,7 +48,7 @@ def test_exposure_is_evened_as_in_the_engines(tiny_line: Path, tmp_path: Path) -
     bundle = lively(tiny_line, tmp_path, exposure_level=110.0)
     dark = IMAGES // 4
     fast = Inspector(bundle, "cpu", "float32").inspect(dark).scores
-    plain = EagerReference(bundle, "cpu", "norm_guided")
+    plain = EagerReference(bundle, "cpu", PARADIGMS["norm_guided"])
     found = [plain.inspect(image).score for image in dark]
     np.testing.assert_allclose(found, fast, atol=1e-5)
 

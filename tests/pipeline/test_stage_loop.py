@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.config import Batch
-from pipeline.control import LineOrder, StageReport
-from pipeline.line import Row, row_named
+from loop_parts import (
+    SECOND_NS,
+    SESSION,
+    SMALL,
+    PlainStage,
+    Until,
+    frame,
+    row,
+    send_all,
+    sequences,
+    take,
+)
+from pipeline.control import LineOrder
+from pipeline.errors import DeviceError
+from pipeline.line import row_named
 from pipeline.messages import (
     CapturedFrame,
     Failure,
@@ -22,77 +34,9 @@ from pipeline.messages import (
     PreparedFrame,
     Reason,
 )
-from pipeline.wire import Encoder, Inlet, Outlet
+from pipeline.wire import Encoder
 
-Until = Callable[[Callable[[], object]], None]
-SESSION = "20261122-071502-3f9a"
-SMALL = np.zeros((4, 4, 1), np.uint8)
 LARGE = np.zeros((600, 600), np.uint8)
-SECOND_NS = 1_000_000_000
-
-
-class PlainStage:
-    """Prepares frames without looking at them; notes what the loop does with it."""
-
-    def __init__(self, spoil: Callable[[Part], None] = lambda _part: None) -> None:
-        self._spoil = spoil
-        self.batches: list[list[int]] = []
-        self.messages: list[Message] = []
-        self.orders: list[LineOrder] = []
-        self.closed = 0
-
-    def open(self) -> None: ...
-
-    def take(self, messages: Sequence[Message]) -> Iterable[Message]:
-        self.batches.append([message.part.sequence for message in messages])
-        self.messages += messages
-        for message in messages:
-            self._spoil(message.part)
-            if isinstance(message, CapturedFrame):
-                yield PreparedFrame(message.part, 9, SMALL, SMALL, message.stamps)
-
-    def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
-        self.orders.append(order)
-        return ()
-
-    def report(self) -> StageReport:
-        return StageReport(last_sequence=len(self.messages))
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def row(size: int = 16, max_wait_ms: int = 0) -> Row:
-    batch = Batch(size=size, max_wait_ms=max_wait_ms)
-    return Row(
-        name="preprocessing",
-        module="",
-        consumes=("captured",),
-        produces=("prepared", "failure"),
-        batch=lambda _config: batch,
-    )
-
-
-def frame(sequence: int, deadline_ns: int | None = None, image: np.ndarray = SMALL) -> Message:
-    deadline_ns = time.monotonic_ns() + 3600 * SECOND_NS if deadline_ns is None else deadline_ns
-    return CapturedFrame(Part(3, SESSION, sequence), deadline_ns, image)
-
-
-def send_all(outlet: Outlet, messages: Iterable[Message], until: Until) -> None:
-    for message in messages:
-        until(lambda message=message: outlet.send(message))
-
-
-def take(inlet: Inlet, count: int) -> list[Any]:
-    messages: list[Any] = []
-    while len(messages) < count:
-        assert inlet.socket.poll(10_000), f"only {len(messages)} of {count} messages came"
-        messages.append(inlet.receive())
-    return messages
-
-
-def sequences(messages: Iterable[Message]) -> list[int]:
-    return [message.part.sequence for message in messages]
 
 
 def test_a_batch_is_full_before_its_time(station: Any, until: Until) -> None:
@@ -158,6 +102,24 @@ def test_a_part_past_its_deadline_is_answered_and_not_computed(station: Any, unt
     assert (failure.part.sequence, failure.reason) == (2, Reason.DEADLINE)
     assert sequences(take(prepared, 2)) == [1, 3]
     assert stage.batches == [[1, 3]]
+
+
+def test_a_device_that_has_failed_ends_the_process_and_no_part_is_tried_again(
+    station: Any, until: Until
+) -> None:
+    def fail(part: Part) -> None:
+        raise DeviceError("the GPU has failed")
+
+    stage = PlainStage(fail)
+    line = station(row(size=2, max_wait_ms=10_000), stage)
+    outlet, _ = line.ways()
+    until(outlet.room)
+    line.start()
+    send_all(outlet, map(frame, (1, 2)), until)
+    until(line.ended)
+    assert (line.code, line.beats[-1].fault) == (1, "the GPU has failed")
+    assert stage.batches == [[1, 2]]
+    assert stage.closed == 1
 
 
 def test_an_exception_costs_only_the_guilty_part(

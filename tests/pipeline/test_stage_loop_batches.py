@@ -3,81 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
-from pipeline.config import Batch
-from pipeline.control import LineOrder, StageReport
-from pipeline.line import Row
-from pipeline.messages import CapturedFrame, Message, Part, PreparedFrame, Reason, Stamp
-from pipeline.wire import Inlet, Outlet
-
-Until = Callable[[Callable[[], object]], None]
-SESSION = "20261122-071502-3f9a"
-SMALL = np.zeros((4, 4, 1), np.uint8)
-SECOND_NS = 1_000_000_000
-
-
-class PlainStage:
-    """Prepares frames without looking at them; notes its batches."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    def open(self) -> None: ...
-
-    def take(self, messages: Sequence[Message]) -> Iterable[Message]:
-        self.batches.append(sequences(messages))
-        for message in messages:
-            assert isinstance(message, CapturedFrame)
-            yield PreparedFrame(message.part, 9, SMALL, SMALL, message.stamps)
-
-    def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
-        return ()
-
-    def report(self) -> StageReport:
-        return StageReport()
-
-    def close(self) -> None: ...
-
-
-def row(size: int, max_wait_ms: int) -> Row:
-    batch = Batch(size=size, max_wait_ms=max_wait_ms)
-    return Row(
-        name="preprocessing",
-        module="",
-        consumes=("captured",),
-        produces=("prepared", "failure"),
-        batch=lambda _config: batch,
-    )
-
-
-def frame(
-    sequence: int, deadline_ns: int | None = None, stamps: tuple[Stamp, ...] = ()
-) -> CapturedFrame:
-    deadline_ns = deadline_ns or time.monotonic_ns() + 3600 * SECOND_NS
-    return CapturedFrame(Part(3, SESSION, sequence), deadline_ns, SMALL, stamps)
-
-
-def send_all(outlet: Outlet, messages: Iterable[Message], until: Until) -> None:
-    for message in messages:
-        until(lambda message=message: outlet.send(message))
-
-
-def take(inlet: Inlet, count: int) -> list[Any]:
-    messages: list[Any] = []
-    while len(messages) < count:
-        assert inlet.socket.poll(10_000), f"only {len(messages)} of {count} messages came"
-        messages.append(inlet.receive())
-    return messages
-
-
-def sequences(messages: Iterable[Message]) -> list[int]:
-    return [message.part.sequence for message in messages]
+from loop_parts import SECOND_NS, PlainStage, Until, frame, row, send_all, sequences, take
+from pipeline.messages import Message, Reason, Stamp
 
 
 def test_a_part_that_the_later_stages_would_make_late_is_answered_and_not_computed(

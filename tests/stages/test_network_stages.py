@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from calibration.record import CalibrationRecord, save_and_activate
 from calibration.record_parity import ComparedMode, ParityStatement, save_parity
+from calibration_records import calibration_record
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
 from pipeline.control import StageReport
@@ -63,27 +63,8 @@ def bundle(config: LineConfig, make_bundle: Callable[..., Bundle]) -> Bundle:
 def calibration(
     bundle_id: str, paradigm: str | None = None, dtype: str = HERE
 ) -> CalibrationRecord:
-    return CalibrationRecord(
-        line=3,
-        bundle_id=bundle_id,
-        paradigm=paradigm,
-        threshold=0.5,
-        pixel_threshold=0.0,
-        wanted_false_reject_rate=0.01,
-        expected_false_reject_rate=0.01,
-        false_reject_bound_95=0.02,
-        rank=1,
-        used=200,
-        skipped=0,
-        maybe_trained_on=0,
-        source="a folder",
-        images_digest="0" * 16,
-        preparation={},
-        device="cpu",
-        dtype=dtype,
-        score_quantiles={},
-        created=datetime(2026, 11, 22, tzinfo=UTC),
-        versions={},
+    return calibration_record(
+        bundle_id=bundle_id, paradigm=paradigm, dtype=dtype, pixel_threshold=0.0
     )
 
 

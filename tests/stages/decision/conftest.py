@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from calibration.record import CalibrationRecord, save_and_activate
+from calibration_records import calibration_record
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
 from pipeline.messages import (
@@ -93,27 +93,10 @@ class Shop:
 
     def calibration(self, **changes: Any) -> CalibrationRecord:
         fields: dict[str, Any] = {
-            "line": 3,
             "bundle_id": "bundle",
-            "threshold": 0.5,
-            "pixel_threshold": 0.4,
-            "wanted_false_reject_rate": 0.01,
-            "expected_false_reject_rate": 0.01,
-            "false_reject_bound_95": 0.02,
-            "rank": 1,
-            "used": 200,
-            "skipped": 0,
-            "maybe_trained_on": 0,
-            "source": "a folder",
-            "images_digest": "0" * 16,
             "preparation": {"colour": "grey", "input_px": (64, 64)},
-            "device": "cpu",
-            "dtype": "float32",
-            "score_quantiles": {"median": 0.1},
-            "created": datetime(2026, 11, 22, 7, 0, tzinfo=UTC),
-            "versions": {},
         }
-        return CalibrationRecord(**(fields | changes))
+        return calibration_record(**(fields | changes))
 
 
 @pytest.fixture
