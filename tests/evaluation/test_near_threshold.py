@@ -19,7 +19,8 @@ from evaluation.reference import Inspected
 def inspect(image: np.ndarray) -> Inspected:
     """A score that rises steeply where the mean grey level passes 100."""
     level = float(image.mean())
-    return Inspected(1 / (1 + np.exp(-(level - 100.0))), np.zeros((8, 8), np.float16))
+    blank = np.zeros((8, 8, 1), np.float16)
+    return Inspected(1 / (1 + np.exp(-(level - 100.0))), blank[..., 0], blank)
 
 
 def part(name: str, kind: str, level: int) -> ScoredPart:
