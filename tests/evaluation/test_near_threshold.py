@@ -15,12 +15,13 @@ from evaluation.near_threshold import (
 )
 from evaluation.reference import Inspected
 
+BLANK = np.zeros((8, 8, 1), np.float16)
+
 
 def inspect(image: np.ndarray) -> Inspected:
     """A score that rises steeply where the mean grey level passes 100."""
     level = float(image.mean())
-    blank = np.zeros((8, 8, 1), np.float16)
-    return Inspected(1 / (1 + np.exp(-(level - 100.0))), blank[..., 0], blank)
+    return Inspected(1 / (1 + np.exp(-(level - 100.0))), BLANK[..., 0], BLANK)
 
 
 def part(name: str, kind: str, level: int) -> ScoredPart:
@@ -91,7 +92,7 @@ def test_the_search_ends_where_grey_levels_tell_no_more() -> None:
 
     def step(image: np.ndarray) -> Inspected:
         seen.append(float(image.mean()))
-        return Inspected(float(image.mean() > 100), np.zeros((8, 8), np.float16))
+        return Inspected(float(image.mean() > 100), BLANK[..., 0], BLANK)
 
     flat = [
         ScoredPart(name, GOOD, image, step(image))
