@@ -9,6 +9,7 @@ many of them it has. Batch norm sees the batch of its own process.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -168,6 +169,9 @@ def _place(environment: Mapping[str, str]) -> tuple[int, int, int]:
 def _meet(rank: int, size: int, device: torch.device, environment: Mapping[str, str]) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     address = ":".join(environment[name] for name in ADDRESS)
+    # Imported later, its defaults would hold on to the group: Gloo's threads would outlive it and
+    # now and then abort a process that ends.
+    importlib.import_module("torch.distributed.nn")
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT, rank=rank, world_size=size)
     except dist.DistError as error:

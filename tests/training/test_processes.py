@@ -77,6 +77,11 @@ def of_rank(folder: Path, rank: int) -> tuple[dict[str, Tensor], str]:
     return flat(left["state"]), left["error"]
 
 
+def threads_left(folder: Path) -> list[int]:
+    """Of each process of `process.py train` its threads at the end, the main one counted in."""
+    return [torch.load(path)["threads"] for path in sorted(folder.glob("rank *.pt"))]
+
+
 def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     assert one.keys() == other.keys()
     return [name for name in one if not torch.equal(one[name], other[name])]
@@ -169,6 +174,11 @@ def test_two_processes_stay_equal_through_all_phases(together: Path, alone: Path
     assert differing(first[0], second[0]) == []
     assert len(differing(first[0], of_rank(alone, 0)[0])) > 50
     assert load_bundle(together / "bundle").manifest.training["processes"] == 2
+
+
+def test_the_threads_of_the_exchange_end_with_the_training(together: Path, alone: Path) -> None:
+    threads = [threads_left(folder) for folder in (together, alone)]
+    assert threads == [[1, 1], [1]]
 
 
 def test_two_processes_stop_at_the_same_step_and_resume_exactly(
