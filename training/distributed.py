@@ -9,7 +9,6 @@ many of them it has. Batch norm sees the batch of its own process.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Here, before a group is there: imported later, which an optimiser does, its defaults would hold on
+# to the group, whose threads would outlive it and now and then abort a process that ends.
+import torch.distributed.nn
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError, LineError, TrainingError
@@ -169,9 +172,6 @@ def _place(environment: Mapping[str, str]) -> tuple[int, int, int]:
 def _meet(rank: int, size: int, device: torch.device, environment: Mapping[str, str]) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     address = ":".join(environment[name] for name in ADDRESS)
-    # Imported later, its defaults would hold on to the group: Gloo's threads would outlive it and
-    # now and then abort a process that ends.
-    importlib.import_module("torch.distributed.nn")
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT, rank=rank, world_size=size)
     except dist.DistError as error:
