@@ -22,6 +22,7 @@ from stages.exposure import exposure_gain, to_network_range, with_gain, without_
 from stages.reconstruction.noise import NoiseFields
 from stages.reconstruction.paradigms import Paradigm, noise_model
 from stages.segmentation.anomaly import image_score
+from stages.segmentation.surface import anomaly_map
 
 WORDS = "float32, eager, one image at a time, default memory layout, one thread"
 
@@ -52,6 +53,8 @@ class EagerReference:
         unet, self._segmentation = (
             network.requires_grad_(False).to(place) for network in bundle.networks()
         )
+        surface = bundle.surface()
+        self._surface = None if surface is None else surface.to(place)
         self._schedule = self._settings.make_schedule().to(place)
         self._model = noise_model(unet, self._schedule, self._settings)
         shape = (*manifest.image_size_px, manifest.channels)
@@ -66,7 +69,8 @@ class EagerReference:
             x_0 = to_network_range(frame, gain)
             x_0_hat = self._paradigm(self._model, self._schedule, x_0, self._noise, self._settings)
             x_0_hat = without_gain(x_0_hat, gain).half()
-            maps = self._segmentation(x_0, with_gain(x_0_hat, gain))[:, 0].sigmoid()
+            logits = self._segmentation(x_0, with_gain(x_0_hat, gain))[:, 0]
+            maps = anomaly_map(logits, self._surface, x_0)
             score = float(image_score(maps, self._top_k)[0])
             redrawn = x_0_hat[0].permute(1, 2, 0)
             return Inspected(score, maps[0].half().cpu().numpy(), redrawn.cpu().numpy())

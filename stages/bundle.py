@@ -1,6 +1,7 @@
 """The model bundle: weights and everything that made them, in one folder, under one id.
 
-    FOLDER/weights.safetensors   both networks, keys `unet.*` and `segmentation.*`
+    FOLDER/weights.safetensors   both networks, keys `unet.*` and `segmentation.*`, and the surface
+                                 model, keys `surface.*`, if there is one
     FOLDER/bundle.yaml           the manifest, and the id: a hash over manifest and weights
 
 A bundle that is incomplete, changed or of an unknown version is refused, never repaired.
@@ -40,6 +41,7 @@ from stages.bundle_identity import DEFAULT_PARADIGM
 from stages.model_profiles import ModelProfile, build_networks
 from stages.reconstruction.unet import UNet
 from stages.segmentation.network import SegmentationNetwork
+from stages.segmentation.surface import SurfaceModel
 
 FORMAT_VERSION: Final = 1
 WEIGHTS_FILE = "weights.safetensors"
@@ -55,8 +57,9 @@ class BundleManifest(BaseModel):
     `preprocessing` belongs to the preprocessing stage and `training` to the training; both are
     opaque here. `data_digest` identifies the images, and `held_out` names those of them that the
     weights never saw. `exposure_level` is the median grey level to which the networks' inputs are
-    brought, None where they stay as they are (`stages.exposure`). `created` is UTC in ISO 8601;
-    `versions` name PyTorch and project.
+    brought, None where they stay as they are (`stages.exposure`). `surface`: whether a surface
+    model belongs to it (`stages.segmentation.surface`). `created` is UTC in ISO 8601; `versions`
+    name PyTorch and project.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +72,7 @@ class BundleManifest(BaseModel):
     paradigm: str = DEFAULT_PARADIGM
     weights_dtype: Literal["float16", "float32"] = "float16"
     exposure_level: Annotated[float, Field(gt=0, le=255)] | None = None
+    surface: bool = False
     preprocessing: dict[str, Scalar | list[Scalar]] = {}
     training: dict[str, Scalar | list[Scalar]] = {}
     data_digest: str
@@ -102,31 +106,48 @@ class Bundle:
 
         Raises BundleError where the weights do not fit the sizes that the manifest names.
         """
+        unet, segmentation, _ = self._models()
+        return unet, segmentation
+
+    def surface(self) -> SurfaceModel | None:
+        """What the manifest says belongs to the networks, or None; on the CPU, as `networks`."""
+        return self._models()[2]
+
+    def _models(self) -> tuple[UNet, SegmentationNetwork, SurfaceModel | None]:
+        manifest = self.manifest
         with torch.device("meta"):  # sizes only: the weights come from the file
-            unet, segmentation = build_networks(self.manifest.profile, self.manifest.channels)
-        both = _both(unet, segmentation)
+            unet, segmentation = build_networks(manifest.profile, manifest.channels)
+            surface = _surface(manifest)
+        both = _together(unet, segmentation, surface)
         tensors = _read_tensors(self.weights, self.folder)
         fault = _first_misfit(both.state_dict(), tensors)
         if fault:
             raise BundleError(
                 f"the weights in {self.folder} do not fit their profile "
-                f"{self.manifest.profile.name!r}: {fault}; {MEND}"
+                f"{manifest.profile.name!r}: {fault}; {MEND}"
             )
         both.load_state_dict(tensors, assign=True)
         both.eval()
-        return unet, segmentation
+        return unet, segmentation, surface
 
 
 def save_bundle(
-    folder: Path, manifest: BundleManifest, unet: UNet, segmentation: SegmentationNetwork
+    folder: Path,
+    manifest: BundleManifest,
+    unet: UNet,
+    segmentation: SegmentationNetwork,
+    surface: SurfaceModel | None = None,
 ) -> Bundle:
     """Writes a bundle and returns it; one that is already there stays until this is complete.
+    `surface` goes with the networks, whatever the manifest says of one.
 
     The weights are rounded to `manifest.weights_dtype`: score with the bundle, not with the
     networks that were given. Raises BundleError where a weight is not finite after rounding, or the
     networks are not of the manifest's profile.
     """
-    weights = save_tensors(_rounded(_both(unet, segmentation), manifest.weights_dtype))
+    manifest = manifest.model_copy(update={"surface": surface is not None})
+    models = _together(unet, segmentation, surface)
+    weights = save_tensors(_rounded(models, manifest.weights_dtype))
     entries = manifest.model_dump(mode="json")
     bundle = Bundle(_content_id(entries, weights), manifest, folder, weights)
     bundle.networks()
@@ -166,8 +187,16 @@ def load_bundle(folder: Path) -> Bundle:
     return bundle
 
 
-def _both(unet: UNet, segmentation: SegmentationNetwork) -> nn.ModuleDict:
-    return nn.ModuleDict({"unet": unet, "segmentation": segmentation})
+def _surface(manifest: BundleManifest) -> SurfaceModel | None:
+    """A fresh one of the manifest's sizes, if it says that there is one."""
+    return SurfaceModel(manifest.channels, manifest.image_size_px) if manifest.surface else None
+
+
+def _together(
+    unet: UNet, segmentation: SegmentationNetwork, surface: SurfaceModel | None
+) -> nn.ModuleDict:
+    models: dict[str, nn.Module] = {"unet": unet, "segmentation": segmentation}
+    return nn.ModuleDict(models if surface is None else {**models, "surface": surface})
 
 
 def _rounded(networks: nn.Module, dtype_name: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.exposure import Exposure
+from training.surface import Surface
 from training.synthesis import AnomalyKind
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -34,6 +35,8 @@ class TrainingSettings(BaseModel):
 
     A share of `optics_share` of the images is blurred, noisy or compressed a little more than the
     camera made them, so that paint is not told from a defect by its sharpness (`training.optics`).
+    A share of `imperfection_share` of the images has specks that are too faint to be defects, and
+    count as normal: where a defect begins is learnt, and not that everything small is one.
     `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
     `exposure` evened brings all images to one brightness (`stages.exposure`); auto does so where
     that of the good parts varies much.
@@ -54,12 +57,14 @@ class TrainingSettings(BaseModel):
     crop_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
     whole_share: Share = 0.5
     exposure: Exposure = "auto"
+    surface: Surface = "auto"
     flip_horizontal: bool = False
     flip_vertical: bool = False
     brightness_jitter: Share = 0.04
     kinds: Annotated[tuple[AnomalyKind, ...], Field(min_length=1)] = tuple(AnomalyKind)
     textures: str | None = None
     optics_share: Share = 0.7
+    imperfection_share: Share = 0.5
 
     learning_rate: Positive = 2e-3
     segmentation_rate: Positive = 1e-3
@@ -119,6 +124,8 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "focus_share": 0.0,
             "balance": 0.0,
             "optics_share": 0.0,
+            "imperfection_share": 0.0,
+            "surface": "off",
         },
         "texture": {"reconstruction_share": 0.2, "joint_share": 0.2},
     }

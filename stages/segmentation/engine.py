@@ -16,6 +16,7 @@ from stages.exposure import exposure_gain, to_network_range, with_gain
 from stages.lanes.flight import Flight
 from stages.lanes.open import open_lane
 from stages.segmentation.anomaly import image_score
+from stages.segmentation.surface import anomaly_map
 
 
 class Segmentation(NamedTuple):
@@ -26,7 +27,7 @@ class Segmentation(NamedTuple):
 
 
 class Segmenter:
-    """Runs the bundle's segmentation network and its score."""
+    """Runs the bundle's segmentation network, its surface model and its score."""
 
     def __init__(self, bundle: Bundle, device: str = "auto", precision: Precision = "auto") -> None:
         manifest = bundle.manifest
@@ -37,6 +38,9 @@ class Segmenter:
         _, self._network = bundle.networks()
         self._network.fold_norms()
         self.execution.place(self._network)
+        self._surface = bundle.surface()
+        if self._surface is not None:
+            self.execution.place(self._surface)
         rows = (np.zeros(self._shape, np.uint8), np.zeros(self._shape, np.float16))
         self._lane = open_lane(self.execution, self._compare, rows)
 
@@ -67,7 +71,7 @@ class Segmenter:
         """(B, C, H, W) frames uint8 and reconstructions float16 -> (B,) scores, (B, H, W) maps."""
         gain = exposure_gain(frames, self._exposure_level)
         x_0, x_0_hat = to_network_range(frames, gain), with_gain(reconstructions, gain)
-        maps = self._network(x_0, x_0_hat)[:, 0].sigmoid()
+        maps = anomaly_map(self._network(x_0, x_0_hat)[:, 0], self._surface, x_0)
         return image_score(maps, self._top_k), maps.half()
 
     def warm_up(self, batch_sizes: Iterable[int]) -> None:

@@ -1,0 +1,105 @@
+"""Fits the surface model of a bundle to good parts (`stages.segmentation.surface`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.bundle import Bundle
+from stages.exposure import exposure_gain, to_network_range
+from stages.inspector import Inspector
+from stages.segmentation.surface import SurfaceModel, measures
+from training.foreground import find_background
+
+Surface = Literal["auto", "on", "off"]
+
+BATCH = 16
+OF_ALL_PLACES = 20.0
+"""The spread at a place counts as if so many images more had shown that of all places."""
+LEAST_LEVELS, LEAST_GRAIN = 1.0, 0.05
+"""Smallest standard deviation that is believed: of a brightness in grey levels, of the logarithm
+of a contrast. Where good parts are all alike, at a black border, nothing may seem far away."""
+TENTHS = 2.563
+"""Standard deviations between the first and the last tenth of a normal distribution."""
+LEAST_SPREAD = 1e-3
+LARGEST_LOGIT = 15.0
+
+
+class Flips(NamedTuple):
+    """Which mirror images of a good part are good parts."""
+
+    horizontal: bool = False
+    vertical: bool = False
+
+
+def is_wanted(images: np.ndarray, wanted: Surface) -> bool:
+    """Whether a model of these good parts (N, H, W, C) uint8 gets one; auto asks whether the part
+    fills the image: one with room around it lies where it wants, and a place shows now one, now
+    another piece of it.
+    """
+    return wanted == "on" or (wanted == "auto" and find_background(images) is None)
+
+
+def fitted(images: np.ndarray, exposure_level: float | None, flips: Flips) -> SurfaceModel:
+    """Means and spreads of good parts (N, H, W, C) uint8 and of their mirror images."""
+    seen = (view for batch in _seen(images, exposure_level) for view in _mirrored(batch, flips))
+    sample = torch.cat([measures(view) for view in seen]).double()  # (K, R, S, M)
+    mean = sample.mean(dim=0)
+    away = sample - mean
+    own = torch.einsum("krsi,krsj->rsij", away, away) / len(sample)
+    share = OF_ALL_PLACES / (OF_ALL_PLACES + len(images))
+    spread = (1.0 - share) * own + share * own.mean(dim=(0, 1)) + _least(images.shape[3])
+    model = SurfaceModel(images.shape[3], (images.shape[1], images.shape[2]))
+    model.mean.copy_(mean)
+    model.whitening.copy_(torch.linalg.cholesky(torch.linalg.inv(spread)))
+    return model
+
+
+def scaled(model: SurfaceModel, bundle: Bundle, held_out: np.ndarray, device: str) -> SurfaceModel:
+    """The model with the slope and offset that let the farthest cells of good parts have the
+    logits that the networks of `bundle`, which has no surface model, give the same parts.
+
+    `held_out`: good parts (N, H, W, C) uint8 that neither was fitted to.
+    """
+    inspector = Inspector(bundle, device)
+    scores = np.concatenate(
+        [inspector.inspect(held_out[i : i + BATCH]).scores for i in range(0, len(held_out), BATCH)]
+    )
+    logits = torch.from_numpy(scores).double().logit().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+    level = bundle.manifest.exposure_level
+    seen = _seen(held_out, level)
+    farthest = torch.cat([model.distances(batch).flatten(1).amax(dim=1) for batch in seen])
+    slope = _spread(logits) / _spread(farthest.double())
+    model.slope.fill_(slope)
+    model.offset.fill_(float(logits.median()) - slope * float(farthest.median()))
+    return model
+
+
+def _seen(images: np.ndarray, exposure_level: float | None) -> Iterator[Tensor]:
+    """Batches (B, C, H, W) in [-1, 1] of (N, H, W, C) uint8, as the networks see them."""
+    for start in range(0, len(images), BATCH):
+        levels = torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2)
+        yield to_network_range(levels, exposure_gain(levels, exposure_level))
+
+
+def _mirrored(batch: Tensor, flips: Flips) -> Iterator[Tensor]:
+    across = [batch, batch.flip(3)] if flips.horizontal else [batch]
+    for view in across:
+        yield view
+        if flips.vertical:
+            yield view.flip(2)
+
+
+def _least(channels: int) -> Tensor:
+    """The smallest covariance that is believed, (M, M)."""
+    return torch.diag(torch.tensor([LEAST_LEVELS] * channels + [LEAST_GRAIN] * 3).double() ** 2)
+
+
+def _spread(values: Tensor) -> float:
+    """Standard deviation of most of (N,) values; a few outliers do not count."""
+    first, last = (float(values.quantile(share)) for share in (0.1, 0.9))
+    return max((last - first) / TENTHS, LEAST_SPREAD)
