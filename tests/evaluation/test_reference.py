@@ -12,6 +12,7 @@ from stages.bundle import Bundle, load_bundle, save_bundle
 from stages.inspector import Inspector
 from stages.model_profiles import build_networks
 from stages.reconstruction.paradigms import PARADIGMS
+from stages.segmentation.surface import SurfaceModel
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
 
@@ -51,6 +52,18 @@ def test_exposure_is_evened_as_in_the_engines(tiny_line: Path, tmp_path: Path) -
     plain = EagerReference(bundle, "cpu", PARADIGMS["norm_guided"])
     found = [plain.inspect(image).score for image in dark]
     np.testing.assert_allclose(found, fast, atol=1e-5)
+
+
+def test_the_surface_model_counts_as_in_the_engines(bundle: Bundle) -> None:
+    surface = SurfaceModel(1, (64, 64))
+    surface.slope.fill_(0.02)
+    with_surface = save_bundle(bundle.folder, bundle.manifest, *bundle.networks(), surface)
+    without = Inspector(bundle, "cpu", "float32").inspect(IMAGES).scores
+    fast = Inspector(with_surface, "cpu", "float32").inspect(IMAGES).scores
+    plain = EagerReference(with_surface, "cpu", PARADIGMS["norm_guided"])
+    found = [plain.inspect(image).score for image in IMAGES]
+    np.testing.assert_allclose(found, fast, atol=1e-5)
+    assert (fast > without + 0.01).all()
 
 
 def test_threads_are_as_before_afterwards() -> None:

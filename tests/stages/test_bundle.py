@@ -21,6 +21,7 @@ from stages.bundle import (
     save_bundle,
 )
 from stages.model_profiles import ModelProfile, build_networks
+from stages.segmentation.surface import SurfaceModel
 
 MakeBundle = Callable[..., Bundle]
 MEND = "train_line --line N"
@@ -41,6 +42,26 @@ def test_round_trip(make_bundle: MakeBundle) -> None:
         for key, tensor in after.state_dict().items():
             assert tensor.dtype == torch.float32
             assert torch.equal(tensor, before.state_dict()[key])
+
+
+def test_a_surface_model_goes_with_the_networks(make_bundle: MakeBundle) -> None:
+    plain = make_bundle()
+    manifest = plain.manifest
+    surface = SurfaceModel(manifest.channels, manifest.image_size_px)
+    surface.mean.copy_(torch.arange(surface.mean.numel()).reshape(surface.mean.shape))
+    surface.offset.fill_(-2.5)
+
+    saved = save_bundle(plain.folder, manifest, *plain.networks(), surface)
+
+    found = load_bundle(saved.folder).surface()
+    assert plain.surface() is None
+    assert saved.id != plain.id
+    assert saved.manifest.surface
+    assert found is not None
+    assert all(map(torch.equal, found.buffers(), surface.buffers()))
+    again = save_bundle(plain.folder, saved.manifest, *saved.networks())
+    assert not again.manifest.surface
+    assert again.id == plain.id
 
 
 def test_weights_are_stored_as_the_manifest_says(make_bundle: MakeBundle) -> None:

@@ -76,6 +76,18 @@ def test_parts_of_varied_brightness_are_evened_out(
 
 
 @pytest.mark.usefixtures("tiny_as_compact")
+@pytest.mark.parametrize(("option", "there"), [((), True), (("--surface", "off"), False)])
+def test_a_surface_model_is_announced(
+    line: Path, option: tuple[str, ...], there: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--images", line.parent / "parts", "--steps", 2, "--device", "cpu", *option)
+    assert run("--config", line, *options) == 0
+
+    assert load_bundle(line.parent / "bundle").manifest.surface == there
+    assert ("place by place" in capsys.readouterr().out) == there
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
 def test_a_loss_that_is_not_finite_ends_with_code_1_and_no_bundle(
     line: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

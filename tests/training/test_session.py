@@ -43,6 +43,18 @@ def test_a_training_leaves_a_bundle_that_inspects(
     assert np.isfinite(scores).all()
 
 
+@pytest.mark.parametrize("surface", ["auto", "off"])
+def test_parts_that_fill_the_image_get_a_surface_model(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path, surface: str
+) -> None:
+    bundle = train(good_parts, settings(tiny_profile, surface=surface), tmp_path / "bundle")
+
+    assert (bundle.surface() is not None) == (surface == "auto")
+    judged = (work_folder(bundle.folder) / "training.jsonl").read_text()
+    figure = bundle.manifest.validation["image_auroc"]
+    assert (f'"image_auroc": {figure}' in judged) == (surface == "off")
+
+
 def test_pictures_and_log_lie_beside_the_bundle(
     good_parts: ImageSet, tiny_profile: str, tmp_path: Path
 ) -> None:
@@ -165,15 +177,16 @@ def test_a_disk_too_full_for_the_bundle_leaves_the_old_one_and_the_training(
     files_up_to: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     out = tmp_path / "bundle"
-    old = train(good_parts, settings(tiny_profile, steps=2), out)
+    plain = settings(tiny_profile, steps=2, surface="off")
+    old = train(good_parts, plain, out)
 
     with (
         files_up_to(20_000),
         pytest.raises(TrainingError, match=r"bundle cannot be written .*room.*--resume"),
     ):
-        train(good_parts, settings(tiny_profile, steps=2), out, resume=True)
+        train(good_parts, plain, out, resume=True)
 
     assert load_bundle(out).id == old.id
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "bundle.training"]
-    again = train(good_parts, settings(tiny_profile, steps=2), out, resume=True)
+    again = train(good_parts, plain, out, resume=True)
     assert again.weights == old.weights
