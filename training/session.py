@@ -127,11 +127,10 @@ def _check_all_alike(identity: str, world: World) -> None:
 
 
 def _synthesizer(settings: TrainingSettings, image_set: ImageSet) -> Synthesizer:
-    shares = (settings.optics_share, settings.imperfection_share)
     if settings.textures is None:
-        return Synthesizer(settings.kinds, None, *shares)
+        return Synthesizer(settings.kinds, optics_share=settings.optics_share)
     bank = load_textures(Path(settings.textures), *image_set.images.shape[1:])
-    return Synthesizer(settings.kinds, bank, *shares)
+    return Synthesizer(settings.kinds, bank, settings.optics_share)
 
 
 def _judge(

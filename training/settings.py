@@ -35,8 +35,6 @@ class TrainingSettings(BaseModel):
 
     A share of `optics_share` of the images is blurred, noisy or compressed a little more than the
     camera made them, so that paint is not told from a defect by its sharpness (`training.optics`).
-    A share of `imperfection_share` of the images has specks that are too faint to be defects, and
-    count as normal: where a defect begins is learnt, and not that everything small is one.
     `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
     `exposure` evened brings all images to one brightness (`stages.exposure`); auto does so where
     that of the good parts varies much.
@@ -64,7 +62,6 @@ class TrainingSettings(BaseModel):
     kinds: Annotated[tuple[AnomalyKind, ...], Field(min_length=1)] = tuple(AnomalyKind)
     textures: str | None = None
     optics_share: Share = 0.7
-    imperfection_share: Share = 0.5
 
     learning_rate: Positive = 2e-3
     segmentation_rate: Positive = 1e-3
@@ -124,7 +121,6 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "focus_share": 0.0,
             "balance": 0.0,
             "optics_share": 0.0,
-            "imperfection_share": 0.0,
             "surface": "off",
         },
         "texture": {"reconstruction_share": 0.2, "joint_share": 0.2},

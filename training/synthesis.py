@@ -14,13 +14,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
 from training import shapes, textures
-from training.contrast import Faintest, defect, imperfection
 from training.foreground import colour_distance
 from training.optics import through_optics
 from training.shapes import Box
@@ -39,8 +39,9 @@ region nothing tells what is wrong."""
 TINT_SHARES = (0.6, 0.25, 0.15)
 """How often something lighter or darker has the colour of its place, is grey, or is tinted."""
 
+STRONGEST_LEVELS = 110.0
+MOST_OF_STRONGEST = 0.7
 ATTEMPTS = 6
-MOST_IMPERFECTIONS = 4
 MARGIN_PX = 8
 """Around what is painted, for the flanks of a dent and the neighbours of a pixel."""
 
@@ -99,11 +100,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How a kind is painted, and from which contrast on. The shares are relative."""
+    """How a kind is painted: at least with `faintest_levels`, and with `faintest_spread` times the
+    standard deviation of its surroundings. The shares are relative.
+    """
 
     shape: shapes.Shape
     appearances: tuple[Appearance, ...]
-    faintest: Faintest
+    faintest_levels: float
+    faintest_spread: float
     share_of_crops: float
     share_of_whole: float
     at_edge: bool = False
@@ -117,11 +121,9 @@ class Synthesizer:
         kinds: tuple[AnomalyKind, ...] = tuple(AnomalyKind),
         bank: np.ndarray | None = None,
         optics_share: float = 0.0,
-        imperfection_share: float = 0.0,
     ) -> None:
         assert kinds, "at least one kind of anomaly"
         self._kinds, self._optics_share = kinds, optics_share
-        self._imperfection_share = imperfection_share
         self._recipes = _recipes(bank)
 
     def batch(
@@ -139,12 +141,9 @@ class Synthesizer:
         the images goes `through_optics` afterwards.
         """
         clean = normals.astype(np.float32)
-        if painted is None:
-            painted = len(clean) // 2 if len(clean) > 1 else int(rng.integers(2))
-        for i in range(len(clean)):
-            if painted and rng.random() < self._imperfection_share:
-                self._add_imperfections(clean[i], foregrounds[i], rng)
         images = clean.copy()
+        if painted is None:
+            painted = len(images) // 2 if len(images) > 1 else int(rng.integers(2))
         may_be_cut = [True] * len(images)
         for i in range(len(images) - painted, len(images)):
             several = whole and rng.random() < SEVERAL_SHARE
@@ -185,16 +184,6 @@ class Synthesizer:
             box.cut(painted)[...] = piece
         return painted
 
-    def _add_imperfections(
-        self, image: np.ndarray, foreground: np.ndarray, rng: np.random.Generator
-    ) -> None:
-        """Specks fainter than any that is painted as a defect, onto the image itself."""
-        for _ in range(int(rng.integers(1, MOST_IMPERFECTIONS + 1))):
-            stroke = self._stroke(image, foreground, AnomalyKind.SPECK, rng, faint=True)
-            if stroke is not None:
-                box, piece = stroke
-                box.cut(image)[...] = piece
-
     def _paint_onto(
         self, image: np.ndarray, foreground: np.ndarray, rng: np.random.Generator, whole: bool
     ) -> None:
@@ -219,10 +208,9 @@ class Synthesizer:
         foreground: np.ndarray,
         kind: AnomalyKind,
         rng: np.random.Generator,
-        faint: bool = False,
     ) -> tuple[Box, np.ndarray] | None:
         """A box of the image and what (12) makes of it, (h, w, C); None if there is no region, or
-        what would be painted is hardly different from what is there. `faint`: an imperfection.
+        what would be painted is hardly different from what is there.
         """
         recipe = self._recipes[kind]
         height, width = foreground.shape
@@ -235,7 +223,7 @@ class Synthesizer:
         other = np.clip(appearance(place, rng), 0.0, 255.0)
         change = place.weights * (other - place.piece)  # M (A - N)
         full = cv2.norm(change, cv2.NORM_L1) / max(cv2.norm(place.weights, cv2.NORM_L1), 1e-6)
-        contrast = (imperfection if faint else defect)(recipe.faintest, place.piece, rng)
+        contrast = _contrast(recipe, place, rng)
         if full < contrast.faintest:
             return None
         share = np.float32(min(1.0, contrast.wanted / max(full, 1e-6)))  # 1 - beta
@@ -276,21 +264,19 @@ def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
     shades, any_colour = (_shifted, _shifted, _flat), (_shifted, _flat)
     rough = (_flat, _grainy, _shifted)
     return {
-        kind.PERLIN: _Recipe(
-            shapes.perlin_region, (texture, *own, *any_colour), Faintest(10, 2), 1.0, 1.0
-        ),
-        kind.SCRATCH: _Recipe(shapes.scratch, (*shades, _shaded), Faintest(14, 3), 3.0, 1.0),
-        kind.CRACK: _Recipe(shapes.crack, shades, Faintest(14, 3), 3.0, 1.0),
-        kind.SPECK: _Recipe(shapes.specks, any_colour, Faintest(18, 4), 2.5, 1.0),
-        kind.BLOB: _Recipe(shapes.blob, (*any_colour, texture, *own), Faintest(10, 2), 1.5, 1.0),
-        kind.STAIN: _Recipe(shapes.stain, shades, Faintest(8, 2), 1.5, 1.5),
-        kind.DRIFT: _Recipe(shapes.drift, shades, Faintest(10, 1.5), 0.05, 2.0),
-        kind.WARP: _Recipe(shapes.stain, (_displaced,), Faintest(0, 0), 0.1, 0.2),
-        kind.DENT: _Recipe(shapes.stain, (_shaded,), Faintest(10, 2), 1.5, 1.0),
-        kind.TRANSPLANT: _Recipe(shapes.patch, (_turned, _shuffled), Faintest(10, 2), 0.7, 0.7),
-        kind.WEAR: _Recipe(shapes.area, (_worn,), Faintest(0, 0), 0.2, 1.0),
-        kind.CHIP: _Recipe(shapes.blob, rough, Faintest(14, 3), 0.7, 0.5, at_edge=True),
-        kind.STEP: _Recipe(shapes.step, (_shifted, _shifted, _worn), Faintest(10, 1.2), 0.0, 2.0),
+        kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, *any_colour), 10, 2, 1.0, 1.0),
+        kind.SCRATCH: _Recipe(shapes.scratch, (*shades, _shaded), 14, 3, 3.0, 1.0),
+        kind.CRACK: _Recipe(shapes.crack, shades, 14, 3, 3.0, 1.0),
+        kind.SPECK: _Recipe(shapes.specks, any_colour, 18, 4, 2.5, 1.0),
+        kind.BLOB: _Recipe(shapes.blob, (*any_colour, texture, *own), 10, 2, 1.5, 1.0),
+        kind.STAIN: _Recipe(shapes.stain, shades, 8, 2, 1.5, 1.5),
+        kind.DRIFT: _Recipe(shapes.drift, shades, 10, 1.5, 0.05, 2.0),
+        kind.WARP: _Recipe(shapes.stain, (_displaced,), 0, 0, 0.1, 0.2),
+        kind.DENT: _Recipe(shapes.stain, (_shaded,), 10, 2, 1.5, 1.0),
+        kind.TRANSPLANT: _Recipe(shapes.patch, (_turned, _shuffled), 10, 2, 0.7, 0.7),
+        kind.WEAR: _Recipe(shapes.area, (_worn,), 0, 0, 0.2, 1.0),
+        kind.CHIP: _Recipe(shapes.blob, rough, 14, 3, 0.7, 0.5, at_edge=True),
+        kind.STEP: _Recipe(shapes.step, (_shifted, _shifted, _worn), 10, 1.2, 0.0, 2.0),
     }
 
 
@@ -303,6 +289,23 @@ def _place(image: np.ndarray, foreground: np.ndarray, region: np.ndarray) -> Pla
     if on_part.max() <= shapes.NEGLIGIBLE:
         return None
     return Place(image, box, on_part, textures.in_channels(on_part, image.shape[2]))
+
+
+class _Contrast(NamedTuple):
+    """Mean change inside a region, in grey levels: the least that counts, and what is wanted."""
+
+    faintest: float
+    wanted: float
+
+
+def _contrast(recipe: _Recipe, place: Place, rng: np.random.Generator) -> _Contrast:
+    if not recipe.faintest_levels:  # as it comes
+        return _Contrast(0.0, STRONGEST_LEVELS)
+    spread = float(np.mean(cv2.meanStdDev(place.piece)[1]))
+    faintest = max(recipe.faintest_levels, recipe.faintest_spread * spread)
+    faintest = min(faintest, MOST_OF_STRONGEST * STRONGEST_LEVELS)
+    wanted = math.exp(rng.uniform(math.log(faintest), math.log(STRONGEST_LEVELS)))
+    return _Contrast(faintest, wanted)
 
 
 def _anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:

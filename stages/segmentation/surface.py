@@ -3,9 +3,10 @@
 The segmentation network finds what was painted for it to learn: marks that stand out from what is
 around them. Where a large area is duller, rougher or lighter than on a good part, nothing stands
 out. Here an image is cut into cells; each is described by a few plain measures of brightness and
-grain, and these are compared with those of good parts at the same place: a Gaussian per position,
-PaDiM (Defard et al. 2021), with measures that a person can check instead of a pretrained network's
-features. It is fitted in a second (`training.surface`) and costs next to nothing in the line.
+grain, relative to the whole image, since good parts differ from lot to lot; and these are compared
+with those of good parts at the same place: a Gaussian per position, as PaDiM (Defard et al. 2021)
+does with the features of a pretrained network, of measures that a person can check. It is fitted
+in seconds (`training.surface`).
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class SurfaceModel(nn.Module):
 def measures(images: Tensor) -> Tensor:
     """(B, C, H, W) in [-1, 1] -> (B, R, S, C + 3) float32, of each cell: the mean grey level of
     each channel; and the logarithms of the standard deviation and of the mean step to the next
-    pixel, across and down, in grey levels of the mean channel.
+    pixel, across and down, in grey levels of the mean channel; all less their mean over the image.
     """
     levels = images.float() * GREY_LEVELS
     grey = levels.mean(dim=1, keepdim=True)
@@ -76,7 +77,8 @@ def measures(images: Tensor) -> Tensor:
     means, (mean, square, across, down) = planes[:, :-4], planes[:, -4:].unbind(dim=1)
     deviation = (square - mean * mean).clamp(min=0.0).sqrt()
     grain = torch.stack((deviation, across, down), dim=1).add(LEAST_LEVELS).log()
-    return torch.cat((means, grain), dim=1).permute(0, 2, 3, 1)
+    of_cells = torch.cat((means, grain), dim=1)
+    return (of_cells - of_cells.mean(dim=(2, 3), keepdim=True)).permute(0, 2, 3, 1)
 
 
 def anomaly_map(logits: Tensor, surface: SurfaceModel | None, images: Tensor) -> Tensor:

@@ -16,13 +16,17 @@ from stages.segmentation.surface import CELL_PX, SurfaceModel, measures
 from training.surface import Flips, fitted, is_wanted, scaled
 
 LEVEL = 110.0
+HALVES = np.where(np.arange(96) < 48, -1.0, 1.0)
 
 
 def parts(count: int, seed: int = 0) -> np.ndarray:
-    """(N, 96, 96, 1) uint8: rougher and lighter from left to right, each a little different."""
+    """(N, 96, 96, 1) uint8: rougher and lighter from left to right, each a little different: as a
+    whole, and with a standard deviation of 8 grey levels in how light it is above and below.
+    """
     rng = np.random.default_rng(seed)
     across = np.linspace(0, 1, 96)
     level = 80 + 60 * across + rng.normal(0, 4, (count, 1, 1))
+    level = level + rng.normal(0, 8, (count, 1, 1)) * HALVES[:, None]
     noise = (
         rng.normal(0, 1, (count, 96, 96)) * (4 + 10 * across) * rng.uniform(0.8, 1.2, (count, 1, 1))
     )
@@ -38,7 +42,7 @@ def farthest(model: SurfaceModel, images: np.ndarray) -> np.ndarray:
 
 
 def test_distances_are_in_standard_deviations_of_good_parts() -> None:
-    """Their brightness varies by 4 grey levels."""
+    """Above they are by 8 grey levels darker or lighter than below."""
     model, fresh = fitted(parts(300), None, Flips()), parts(100, seed=1)
 
     def squares(images: np.ndarray) -> float:
@@ -46,8 +50,10 @@ def test_distances_are_in_standard_deviations_of_good_parts() -> None:
         whitened = torch.einsum("brsi,rsij->brsj", away, model.whitening)
         return whitened.square().sum(dim=-1).mean().item()
 
+    tilted = np.clip(fresh + 24 * HALVES[:, None, None], 0, 255).astype(np.uint8)
     assert 1 < squares(fresh) < 4  # of four measures, three of which say much the same
-    assert squares(fresh + 12) - squares(fresh) == pytest.approx(3**2, rel=0.2)
+    assert squares(tilted) - squares(fresh) == pytest.approx(3**2, rel=0.2)
+    assert squares(fresh + 12) == pytest.approx(squares(fresh), rel=0.05)  # lighter as a whole
 
 
 def test_an_area_that_is_duller_than_on_good_parts_is_far_away_there() -> None:
@@ -76,16 +82,25 @@ def test_mirrored_parts_are_good_where_that_was_said(flips: Flips, far: bool) ->
 def test_parts_without_any_spread_are_not_far_for_a_grey_level() -> None:
     flat = np.full((30, 64, 64, 3), 20, np.uint8)
     model = fitted(flat, None, Flips())
+    lighter = flat[:1].copy()
+    lighter[:, :32] += 2  # a grey level away from the mean in three channels, and a step between
     assert farthest(model, flat[:1]).item() == pytest.approx(0, abs=0.05)
-    assert farthest(model, flat[:1] + 1).item() == pytest.approx(np.sqrt(3), rel=0.1)
+    assert np.sqrt(3) < farthest(model, lighter).item() < 3
 
 
-def test_brightness_says_nothing_where_exposure_is_evened() -> None:
-    rng, images = np.random.default_rng(0), parts(60)
-    varied = (images * rng.uniform(0.4, 1.2, (60, 1, 1, 1))).astype(np.uint8)
-    as_is, evened = (fitted(varied, level, Flips()) for level in (None, LEVEL))
-    brightness = np.s_[..., 0, 0]  # of the whitening: one over a standard deviation
-    assert (evened.whitening[brightness] > 3 * as_is.whitening[brightness]).all()
+def test_measures_are_those_at_the_exposure_that_the_networks_see() -> None:
+    images = parts(60)
+    dark = images // 2
+    across = {
+        name: fitted(shown, level, Flips()).mean[0, -1, 0].item()
+        for name, shown, level in (
+            ("even", images, LEVEL),
+            ("dark", dark, LEVEL),
+            ("as is", dark, None),
+        )
+    }
+    assert across["dark"] == pytest.approx(across["even"], rel=0.05)
+    assert across["as is"] < 0.6 * across["even"]
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.contrast import STRONGEST_LEVELS
 from training.synthesis import (
+    STRONGEST_LEVELS,
     VISIBLE_LEVELS,
     AnomalyKind,
     Synthesizer,
@@ -333,28 +333,3 @@ def test_a_step_splits_what_it_touches_along_a_line() -> None:
         shares.append(float((np.abs(painted - image) > 1).mean()))
     assert max(shares) > 0.2
     assert min(shares) < 0.9
-
-
-def test_imperfections_are_painted_and_count_as_normal() -> None:
-    plain = np.full((6, 64, 64, 1), 120, np.uint8)
-    on_part = np.ones((6, 64, 64), np.float32)
-    synthesizer = Synthesizer(imperfection_share=1.0)
-
-    batch = synthesizer.batch(plain, on_part, np.random.default_rng(1), True, painted=2)
-
-    assert batch.labels.tolist() == [0, 0, 0, 0, 1, 1]
-    levels = (batch.images[:4, 0].numpy() + 1) * 127.5
-    assert all(4 <= np.abs(image - 120).max() <= 0.8 * 18 + 1 for image in levels)
-    assert not batch.masks[:4].any()
-    touched = np.abs((batch.normals[4:, 0].numpy() + 1) * 127.5 - 120) > 1
-    assert touched.any()
-    only_imperfect = touched & np.isclose(batch.images[4:, 0], batch.normals[4:, 0])
-    assert not batch.masks[4:, 0].numpy()[only_imperfect].any()
-
-
-def test_good_parts_for_the_reconstruction_stay_as_they_are() -> None:
-    plain = np.full((4, 64, 64, 1), 120, np.uint8)
-    synthesizer = Synthesizer(imperfection_share=1.0)
-    on_part = np.ones((4, 64, 64), np.float32)
-    batch = synthesizer.batch(plain, on_part, np.random.default_rng(1), True, painted=0)
-    assert len(batch.images.unique()) == 1

@@ -29,7 +29,7 @@ def random_model(channels: int, size_px: tuple[int, int] = (64, 48)) -> SurfaceM
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_measures_are_those_of_each_cell(channels: int) -> None:
+def test_measures_are_those_of_each_cell_less_those_of_the_image(channels: int) -> None:
     levels = pictures(2, channels)
 
     found = measures(seen(levels)).numpy()
@@ -37,18 +37,19 @@ def test_measures_are_those_of_each_cell(channels: int) -> None:
     grey = (levels - 127.5).mean(axis=1)
     across = np.abs(np.diff(grey, axis=2, append=grey[:, :, -1:]))
     down = np.abs(np.diff(grey, axis=1, append=grey[:, -1:]))
-    assert found.shape == (2, 4, 3, channels + 3)
+    of_cells = np.empty((2, 4, 3, channels + 3))
     for row in range(4):
         for column in range(3):
             y, x = row * CELL_PX, column * CELL_PX
             cell = np.s_[..., y : y + CELL_PX, x : x + CELL_PX]
-            means = (levels - 127.5)[cell].mean(axis=(2, 3))
             contrasts = [
                 grey[cell].std(axis=(1, 2)),
                 *(d[cell].mean((1, 2)) for d in (across, down)),
             ]
-            expected = np.column_stack([means, *(np.log(c + 0.5) for c in contrasts)])
-            np.testing.assert_allclose(found[:, row, column], expected, rtol=1e-4, atol=1e-4)
+            of_cells[:, row, column, :channels] = levels[cell].mean(axis=(2, 3))
+            of_cells[:, row, column, channels:] = np.log(np.stack(contrasts, axis=-1) + 0.5)
+    expected = of_cells - of_cells.mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_distance_is_mahalanobis_over_a_cell_and_its_neighbours() -> None:
