@@ -47,10 +47,7 @@ def is_wanted(images: np.ndarray, wanted: Surface) -> bool:
 def fitted(images: np.ndarray, exposure_level: float | None, flips: Flips) -> SurfaceModel:
     """Means and spreads of good parts (N, H, W, C) uint8 and of their mirror images."""
     seen = (view for batch in _seen(images, exposure_level) for view in _mirrored(batch, flips))
-    sample = torch.cat([measures(view) for view in seen]).double()  # (K, R, S, M)
-    mean = sample.mean(dim=0)
-    away = sample - mean
-    own = torch.einsum("krsi,krsj->rsij", away, away) / len(sample)
+    mean, own = _moments(measures(view).double() for view in seen)
     share = OF_ALL_PLACES / (OF_ALL_PLACES + len(images))
     spread = (1.0 - share) * own + share * own.mean(dim=(0, 1)) + _least(images.shape[3])
     model = SurfaceModel(images.shape[3], (images.shape[1], images.shape[2]))
@@ -77,6 +74,17 @@ def scaled(model: SurfaceModel, bundle: Bundle, held_out: np.ndarray, device: st
     model.slope.fill_(slope)
     model.offset.fill_(float(logits.median()) - slope * float(farthest.median()))
     return model
+
+
+def _moments(batches: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Means (R, S, M) and covariances (R, S, M, M) of measures (B, R, S, M), batch by batch."""
+    count, total, products = 0, torch.zeros(()), torch.zeros(())
+    for batch in batches:
+        count += len(batch)
+        total = total + batch.sum(dim=0)
+        products = products + torch.einsum("brsi,brsj->rsij", batch, batch)
+    mean = total / count
+    return mean, products / count - mean[..., None] * mean[..., None, :]
 
 
 def _seen(images: np.ndarray, exposure_level: float | None) -> Iterator[Tensor]:
