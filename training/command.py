@@ -31,7 +31,6 @@ from training.images import MINIMUM_IMAGES, ImageSet, load_images
 from training.parts import VIEW_PX, simulated_parts
 from training.session import train, work_folder
 from training.settings import JOINTLY, OF_PROFILE, TrainingSettings
-from training.surface import Surface
 from training.synthesis import AnomalyKind
 
 DESCRIPTION = """\
@@ -78,10 +77,6 @@ All images are brought to one brightness, in this training and in every use of i
 parts come clearly lighter and darker, or --exposure asked for it. A part that is wrong only in
 being lighter or darker as a whole is then not found; --exposure as_is leaves images as they are."""
 
-SURFACE = """\
-Brightness and grain of a part are also compared with those of good parts, place by place. Parts
-must lie in the picture as those in training did; --surface off leaves this out."""
-
 KINDS = ", ".join(kind.value for kind in AnomalyKind)
 
 
@@ -107,8 +102,6 @@ def train_line(arguments: argparse.Namespace) -> int:
 def _report(bundle: Bundle, out: Path, line_option: str) -> None:
     if bundle.manifest.exposure_level is not None:
         print(EVENED)
-    if bundle.manifest.surface:
-        print(SURFACE)
     figures = ", ".join(f"{name} {value:g}" for name, value in bundle.manifest.validation.items())
     print(
         f"Bundle {bundle.id} is in {bundle.folder}.\n"
@@ -130,7 +123,7 @@ def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSett
         "kinds": [kind for kind in AnomalyKind if kind not in arguments.without],
         "textures": arguments.textures,
         "exposure": arguments.exposure,
-        "surface": arguments.surface,
+        "surface": False if arguments.no_surface else None,
         "learning_rate": arguments.learning_rate,
         "whole_share": arguments.whole_share,
     }
@@ -224,11 +217,10 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
         "parts come clearly lighter and darker",
     )
     parser.add_argument(
-        "--surface",
-        choices=get_args(Surface),
-        help="also compare brightness and grain with those of good parts, place by place, which "
-        "finds what is wrong with a large area; auto does so where parts fill the image (default: "
-        "auto; off with profile paper)",
+        "--no-surface",
+        action="store_true",
+        help="do not compare brightness and grain with those of good parts, place by place, which "
+        "finds what is wrong with a large area (profile paper does not either)",
     )
     parser.add_argument(
         "--without",

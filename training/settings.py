@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.exposure import Exposure
-from training.surface import Surface
 from training.synthesis import AnomalyKind
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -37,7 +36,8 @@ class TrainingSettings(BaseModel):
     camera made them, so that paint is not told from a defect by its sharpness (`training.optics`).
     `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
     `exposure` evened brings all images to one brightness (`stages.exposure`); auto does so where
-    that of the good parts varies much.
+    that of the good parts varies much. With `surface` the bundle gets a surface model, fitted at
+    the end (`stages.segmentation.surface`); the paper has none.
 
     The rates are the peaks; a network's rate ends its phase at a tenth, unless `rate_schedule` is
     constant.
@@ -55,7 +55,7 @@ class TrainingSettings(BaseModel):
     crop_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
     whole_share: Share = 0.5
     exposure: Exposure = "auto"
-    surface: Surface = "auto"
+    surface: bool = True
     flip_horizontal: bool = False
     flip_vertical: bool = False
     brightness_jitter: Share = 0.04
@@ -121,7 +121,7 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "focus_share": 0.0,
             "balance": 0.0,
             "optics_share": 0.0,
-            "surface": "off",
+            "surface": False,
         },
         "texture": {"reconstruction_share": 0.2, "joint_share": 0.2},
     }

@@ -24,7 +24,7 @@ from training.checkpoint import writing
 from training.images import ImageSet
 from training.loop import Best
 from training.settings import TrainingSettings
-from training.surface import Flips, fitted, is_wanted, scaled
+from training.surface import Flips, fitted, scaled
 from training.validation import Figures, ValidationSet, validate
 
 Preprocessing = Mapping[str, Any]
@@ -82,14 +82,14 @@ def candidate(
 def ship(
     product: Product, best: Best, judged: ValidationSet, device: str, out_folder: Path
 ) -> Bundle:
-    """The bundle of the best weights, with a surface model where one is wanted; its figures are
+    """The bundle of the best weights, with a surface model if the settings say so; its figures are
     those of both together. Raises TrainingError where it cannot be written.
     """
     unet, segmentation = build_networks(product.profile, product.held_in.images.shape[3])
     unet.load_state_dict(best.unet)
     segmentation.load_state_dict(best.segmentation)
     surface, figures = None, best.figures
-    if is_wanted(product.seen(product.held_in.images), product.settings.surface):
+    if product.settings.surface:
         surface, figures = _with_surface(product, unet, segmentation, judged, device)
     manifest = _manifest(product, {**figures.as_mapping(), "step": float(best.step)})
     with writing(out_folder):

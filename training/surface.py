@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +12,7 @@ from torch import Tensor
 from stages.bundle import Bundle
 from stages.exposure import exposure_gain, to_network_range
 from stages.inspector import Inspector
-from stages.segmentation.surface import SurfaceModel, measures
-from training.foreground import find_background
-
-Surface = Literal["auto", "on", "off"]
+from stages.segmentation.surface import LEAST_DISTANCE, SurfaceModel, measures
 
 BATCH = 16
 OF_ALL_PLACES = 20.0
@@ -34,14 +31,6 @@ class Flips(NamedTuple):
 
     horizontal: bool = False
     vertical: bool = False
-
-
-def is_wanted(images: np.ndarray, wanted: Surface) -> bool:
-    """Whether a model of these good parts (N, H, W, C) uint8 gets one; auto asks whether the part
-    fills the image: one with room around it lies where it wants, and a place shows now one, now
-    another piece of it.
-    """
-    return wanted == "on" or (wanted == "auto" and find_background(images) is None)
 
 
 def fitted(images: np.ndarray, exposure_level: float | None, flips: Flips) -> SurfaceModel:
@@ -69,8 +58,9 @@ def scaled(model: SurfaceModel, bundle: Bundle, held_out: np.ndarray, device: st
     logits = torch.from_numpy(scores).double().logit().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
     level = bundle.manifest.exposure_level
     seen = _seen(held_out, level)
-    farthest = torch.cat([model.distances(batch).flatten(1).amax(dim=1) for batch in seen])
-    slope = _spread(logits) / _spread(farthest.double())
+    distances = torch.cat([model.distances(batch).flatten(1).amax(dim=1) for batch in seen])
+    farthest = distances.clamp(min=LEAST_DISTANCE).double().log()
+    slope = _spread(logits) / _spread(farthest)
     model.slope.fill_(slope)
     model.offset.fill_(float(logits.median()) - slope * float(farthest.median()))
     return model

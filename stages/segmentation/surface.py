@@ -23,14 +23,17 @@ GREY_LEVELS = 127.5
 """In one unit of the networks' range."""
 LEAST_LEVELS = 0.5
 """Contrasts below this are told apart no more: a camera's noise is above."""
+LEAST_DISTANCE = 0.1
+"""Nearer than any good part is to all others."""
 
 
 class SurfaceModel(nn.Module):
     """Measures of good parts, place by place, for images of `size_px` (height, width).
 
     `mean` (R, S, M) and `whitening` (R, S, M, M) of R x S cells with M measures: a distance is the
-    length of (measures - mean) @ whitening, in standard deviations of good parts. Distances become
-    logits by `slope` and `offset`: those of good parts lie where the network's for them lie.
+    length of (measures - mean) @ whitening, in standard deviations of good parts. The odds of a
+    defect grow as a power of it, the `slope`; by slope and `offset` the odds of the farthest cells
+    of good parts are what the network gives such parts.
     """
 
     mean: Tensor
@@ -57,7 +60,8 @@ class SurfaceModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] as the networks see them -> (B, H, W) float32 logits."""
-        logits = self.offset + self.slope * self.distances(images)
+        distances = self.distances(images).clamp(min=LEAST_DISTANCE)
+        logits = self.offset + self.slope * distances.log()
         whole = F.interpolate(
             logits[:, None], size=images.shape[2:], mode="bilinear", align_corners=False
         )

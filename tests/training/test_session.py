@@ -43,16 +43,16 @@ def test_a_training_leaves_a_bundle_that_inspects(
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("surface", ["auto", "off"])
-def test_parts_that_fill_the_image_get_a_surface_model(
-    good_parts: ImageSet, tiny_profile: str, tmp_path: Path, surface: str
+@pytest.mark.parametrize("surface", [True, False])
+def test_a_surface_model_goes_with_the_networks_where_it_is_wanted(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path, surface: bool
 ) -> None:
     bundle = train(good_parts, settings(tiny_profile, surface=surface), tmp_path / "bundle")
 
-    assert (bundle.surface() is not None) == (surface == "auto")
+    assert (bundle.surface() is not None) == surface
     judged = (work_folder(bundle.folder) / "training.jsonl").read_text()
     figure = bundle.manifest.validation["image_auroc"]
-    assert (f'"image_auroc": {figure}' in judged) == (surface == "off")
+    assert (f'"image_auroc": {figure}' in judged) == (not surface)
 
 
 def test_pictures_and_log_lie_beside_the_bundle(
@@ -177,7 +177,7 @@ def test_a_disk_too_full_for_the_bundle_leaves_the_old_one_and_the_training(
     files_up_to: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     out = tmp_path / "bundle"
-    plain = settings(tiny_profile, steps=2, surface="off")
+    plain = settings(tiny_profile, steps=2, surface=False)
     old = train(good_parts, plain, out)
 
     with (

@@ -13,7 +13,7 @@ from stages.exposure import to_network_range
 from stages.inspector import Inspector
 from stages.model_profiles import ModelProfile, build_networks
 from stages.segmentation.surface import CELL_PX, SurfaceModel, measures
-from training.surface import Flips, fitted, is_wanted, scaled
+from training.surface import Flips, fitted, scaled
 
 LEVEL = 110.0
 HALVES = np.where(np.arange(96) < 48, -1.0, 1.0)
@@ -135,27 +135,10 @@ def test_good_parts_get_logits_as_the_networks_give_them(bundle: Bundle) -> None
         * torch.from_numpy(gains)[:, None, None, None]
     )
     distances = model.distances((evened / 127.5 - 1).float()).flatten(1).amax(dim=1)
-    by_surface = (model.offset + model.slope * distances).numpy()
+    by_surface = (model.offset + model.slope * distances.log()).numpy()
     assert model.slope > 0
     assert np.median(by_surface) == pytest.approx(
         np.median(by_network), abs=0.1 * float(by_network.std())
     )
     tenths = [np.quantile(x, 0.9) - np.quantile(x, 0.1) for x in (by_surface, by_network)]
     assert tenths[0] == pytest.approx(tenths[1], rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "filling", "lying"),
-    [
-        ("auto", True, False),
-        ("on", True, True),
-        ("off", False, False),
-    ],
-)
-def test_auto_wants_one_where_the_part_fills_the_image(
-    wanted: str, filling: bool, lying: bool
-) -> None:
-    loose = np.full((30, 96, 96, 1), 20, np.uint8)
-    loose[:, 30:70, 30:70] = parts(30)[:, 30:70, 30:70]
-    assert is_wanted(parts(30), wanted) == filling  # type: ignore[arg-type]
-    assert is_wanted(loose, wanted) == lying  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ def random_model(channels: int, size_px: tuple[int, int] = (64, 48)) -> SurfaceM
     model = SurfaceModel(channels, size_px)
     for buffer in (model.mean, model.whitening):
         buffer.copy_(torch.randn(buffer.shape, generator=generator))
-    model.slope.fill_(0.01)
+    model.slope.fill_(0.5)
     model.offset.fill_(-2.0)
     return model
 
@@ -78,7 +78,7 @@ def test_logits_follow_the_distances_over_the_whole_image() -> None:
 
     assert logits.shape == (3, 64, 48)
     assert logits.dtype == torch.float32
-    expected = -2.0 + 0.01 * model.distances(images)
+    expected = -2.0 + 0.5 * model.distances(images).log()
     middles = logits[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX]
     assert torch.allclose(middles, expected, atol=0.08 * float(expected.max() - expected.min()))
     assert float(logits.min()) >= float(expected.min()) - 1e-5
