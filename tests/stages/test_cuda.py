@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from stages.bundle import load_bundle
+from stages.bundle import load_bundle, save_bundle
 from stages.inspector import Inspector
+from stages.segmentation.surface import SurfaceModel
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device; see docs/gpu-checklist.md"
 )
 
 
-@pytest.fixture
-def bundle(make_bundle):
-    return load_bundle(make_bundle().folder)
+@pytest.fixture(params=["networks alone", "with a surface model"])
+def bundle(make_bundle, request):
+    plain = make_bundle()
+    if request.param == "networks alone":
+        return load_bundle(plain.folder)
+    surface = SurfaceModel(plain.manifest.channels, plain.manifest.image_size_px)
+    surface.slope.fill_(0.05)
+    return save_bundle(plain.folder, plain.manifest, *plain.networks(), surface)
 
 
 def images(bundle) -> np.ndarray:
