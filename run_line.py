@@ -70,9 +70,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(options: argparse.Namespace) -> int:
     config = _load(options)
-    unknown = set(options.by_hand) - {row.name for row in rows(config)}
+    names = [row.name for row in rows(config)]
+    unknown = [name for name in options.by_hand if name not in names]
     if unknown:
-        raise ConfigError(f"--by-hand {', '.join(unknown)}: no such stage")
+        raise ConfigError(
+            f"--by-hand {', '.join(unknown)}: no such stage; the line has {', '.join(names)}"
+        )
     return _check(config) if options.check else _run(config, options)
 
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from pipeline.config_base import ConfigPath, Section, resolve_address
 from pipeline.config_mqtt import EmbeddedBroker, ExternalBroker, Mqtt, Tls
+from pipeline.config_stages import Device, Stages, Workers
 from pipeline.errors import ConfigError
 
 __all__ = [  # the sections that other packages take from here
@@ -170,7 +171,7 @@ class Model(Section):
 
     bundle: ConfigPath
     """Folder of the model bundle, made by train_line."""
-    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda:\d+)$")] = "auto"
+    device: Device = "auto"
     """Where the networks run: auto, cpu, or cuda:0 and so on."""
 
 
@@ -232,25 +233,6 @@ class Batch(Section):
     """Most parts in one batch."""
     max_wait_ms: Annotated[int, Field(ge=0, le=10_000)] = 30
     """Longest time that the first part of a batch waits for company; less near a deadline."""
-
-
-class Workers(Section):
-    """How many processes run a stage, and with how many threads each."""
-
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Processes that share the stage's parts."""
-    threads: Annotated[int, Field(ge=1, le=256)] = 1
-    """Processor threads of each of them."""
-
-
-class Stages(Section):
-    """Processes and threads of the stages that compute."""
-
-    preprocessing: Workers = Workers()
-    reconstruction: Workers = Workers()
-    segmentation: Workers = Workers()
-    queue: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Frames that may wait between two stages, on each side of the connection."""
 
 
 class RejectLog(Section):
@@ -336,6 +318,13 @@ class LineConfig(Section):
     def ledger_folder(self) -> Path:
         """Folder of the ledger's journal."""
         return self.data_folder / "ledger"
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What the networks run on, each device once, as it is named here."""
+        sections = (self.stages.reconstruction, self.stages.segmentation)
+        lists = [section.devices or (self.model.device,) for section in sections]
+        return tuple(dict.fromkeys(device for devices in lists for device in devices))
 
     def with_recipe(self, name: str) -> LineConfig:
         """The line set up for a recipe; the one it had stays listed. Raises ConfigError."""

@@ -5,8 +5,8 @@ Read it from the bottom up and you follow a part from the camera to its verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from pipeline.config import Batch, LineConfig, Workers
 from pipeline.messages import (
@@ -52,6 +52,15 @@ class Row:
     """Longest sleep between two ticks; input wakes the stage earlier."""
     reloads: bool = False
     """Whether another recipe needs other processes of it; the others take it as it comes."""
+    joins: Callable[[LineConfig], str | None] = lambda _config: None
+    """The stage before it, where that one's processes do its work, too; None for its own."""
+    chain: tuple[Row, ...] = ()
+    """The rows that were joined in this one, in the order in which a part passes them."""
+
+    @property
+    def links(self) -> tuple[Row, ...]:
+        """The rows whose stages a process of this one runs: itself, or those of its chain."""
+        return self.chain or (self,)
 
 
 CHANNELS: dict[str, Channel] = {
@@ -92,6 +101,7 @@ TABLE: tuple[Row, ...] = (
         workers=lambda config: config.stages.segmentation,
         batch=lambda config: Batch(size=config.batch.size, max_wait_ms=0),
         reloads=True,
+        joins=lambda config: config.stages.segmentation.with_,
     ),
     Row(
         name="reconstruction",
@@ -119,16 +129,40 @@ TABLE: tuple[Row, ...] = (
 
 
 def rows(config: LineConfig) -> tuple[Row, ...]:
-    """The rows that this line runs."""
-    return tuple(row for row in TABLE if row.when(config))
+    """The rows that this line runs; stages that share processes are one row."""
+    table = tuple(row for row in TABLE if row.when(config))
+    for row in table:
+        host = row.joins(config)
+        if host is not None:
+            chained = _chained(row_named(host, table), row)
+            table = tuple(chained if other.name == host else other for other in table)
+            table = tuple(other for other in table if other is not row)
+    return table
 
 
-def row_named(name: str) -> Row:
+def _chained(first: Row, second: Row) -> Row:
+    """One row for two: its processes are those of the first, and what that one makes for the
+    second does not leave them.
+    """
+    assert set(second.consumes) <= set(first.produces), "it can join only the one before it"
+    leaving = [name for name in first.produces if name not in second.consumes]
+    return replace(
+        first,
+        name=f"{first.name}+{second.name}",
+        produces=tuple(dict.fromkeys([*second.produces, *leaving])),
+        after=(*first.after, *second.after),
+        tick_ms=min(first.tick_ms, second.tick_ms),
+        reloads=first.reloads or second.reloads,
+        chain=(*first.links, *second.links),
+    )
+
+
+def row_named(name: str, table: Sequence[Row] = TABLE) -> Row:
     """The row of a stage. Raises KeyError with the names there are."""
-    for row in TABLE:
+    for row in table:
         if row.name == name:
             return row
-    raise KeyError(f"no stage {name!r}; the table has {', '.join(row.name for row in TABLE)}")
+    raise KeyError(f"no stage {name!r}; the table has {', '.join(row.name for row in table)}")
 
 
 def producers(channel: str, config: LineConfig) -> list[tuple[str, int]]:
@@ -150,11 +184,11 @@ def onward(row: Row) -> str | None:
     return None
 
 
-def stages_after(row: Row) -> tuple[str, ...]:
-    """The stages that a part still goes through on its way to the verdict, in this order."""
+def stages_after(row: Row, table: Sequence[Row]) -> tuple[str, ...]:
+    """The rows that a part still goes through on its way to the verdict, in this order."""
     names: list[str] = []
     while (channel := onward(row)) is not None:
-        row = next(taker for taker in TABLE if channel in taker.consumes)
+        row = next(taker for taker in table if channel in taker.consumes)
         names.append(row.name)
     return tuple(names)
 

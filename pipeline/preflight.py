@@ -28,20 +28,20 @@ class Finding:
 
 
 def check_line(config: LineConfig, subjects: Sequence[str] = ()) -> Iterator[Finding]:
-    """Ask the module of every row that has something to check: of all subjects, or of some.
+    """Ask the module of every stage that has something to check: of all subjects, or of some.
 
     A module offers `CHECKS`: pairs of a subject and a function that raises LineError. A subject
     that two stages depend on is checked once.
     """
     seen: set[str] = set()
-    for row in reversed(rows(config)):
+    for link in (link for row in reversed(rows(config)) for link in row.links):
         checks: tuple[tuple[str, Callable[[LineConfig], None]], ...] = getattr(
-            importlib.import_module(row.module), "CHECKS", ()
+            importlib.import_module(link.module), "CHECKS", ()
         )
         for subject, check in checks:
             if subject not in seen and (not subjects or subject in subjects):
                 seen.add(subject)
-                yield Finding(row.name, subject, _fault(check, config))
+                yield Finding(link.name, subject, _fault(check, config))
 
 
 def _fault(check: Callable[[LineConfig], None], config: LineConfig) -> LineError | None:

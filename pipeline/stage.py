@@ -7,9 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
-from pipeline.messages import Message
+from pipeline.messages import Failure, Message, Reason, Stamp
+
+NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
+"""What a failure shows of a part that nobody can show."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,16 @@ class OverlappingStage(Stage, Protocol):
 
     def settle(self, wait: bool) -> Iterable[Message]:
         """Hand over what has been computed since; with `wait`, all that was taken."""
+
+
+def stamps_of(message: Message) -> tuple[Stamp, ...] | None:
+    """The stages that a message has passed; None for one that keeps no account of them."""
+    stamps: tuple[Stamp, ...] | None = getattr(message, "stamps", None)
+    return stamps
+
+
+def stage_fault(stage: str, message: Message, error: Exception) -> Failure:
+    """What becomes of a part on which a stage has raised an exception."""
+    text = f"{stage} failed: {type(error).__name__}: {error}"
+    stamps = stamps_of(message) or ()
+    return Failure(message.part, Reason.STAGE_FAULT, text, stage, NO_VIEW, stamps)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import importlib
 import logging
 import os
 import signal
@@ -21,20 +20,27 @@ from pathlib import Path
 from types import FrameType
 
 import msgspec
-import numpy as np
 
 from pipeline.batching import Batcher, BatchRecord, Costs, Refused
+from pipeline.chain import build_stage
 from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
 from pipeline.control import Beat, LineOrder, LineState, StageReport
 from pipeline.errors import ConfigError, DeviceError, LineError, WireError
-from pipeline.line import AS_THEY_COME, CHANNELS, Row, row_named, stages_after
+from pipeline.line import AS_THEY_COME, CHANNELS, Row, row_named, rows, stages_after
 from pipeline.logs import log_path, open_log, part_extra
 from pipeline.messages import Failure, Message, Part, Reason, Stamp
 from pipeline.ports import DamagedMessageError, Ports
 from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
-from pipeline.stage import OverlappingStage, Stage, StageContext
+from pipeline.stage import (
+    NO_VIEW,
+    OverlappingStage,
+    Stage,
+    StageContext,
+    stage_fault,
+    stamps_of,
+)
 from pipeline.telemetry import resident_mb
 
 BEAT_PERIOD_NS = 250_000_000
@@ -43,7 +49,6 @@ IN_FLIGHT_MS = 1
 """How often a device is asked for what it has finished."""
 CRASHED = 70
 ORPHAN_AFTER_NS = 10_000_000_000
-_NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -60,7 +65,7 @@ class StageLoop:
         self._row, self._stage, self._context, self._clock = row, stage, context, clock
         self._log = context.log
         self._margin_ns = context.config.timing.margin_ms * 1_000_000
-        self._after = stages_after(row)
+        self._after = stages_after(row, rows(context.config))
         self._overlapping = stage if isinstance(stage, OverlappingStage) else None
         batch = row.batch(context.config) if row.batch else AS_THEY_COME
         costs = Costs()
@@ -201,7 +206,7 @@ class StageLoop:
         """A part that cannot make its deadline is answered at once, not computed."""
         self._record.refuse()
         message, text = refused.item, refused.text(self._row.name)
-        self._emit([self._failure(message.part, Reason.DEADLINE, text, _stamps(message))])
+        self._emit([self._failure(message.part, Reason.DEADLINE, text, stamps_of(message))])
 
     def _compute(self, messages: Sequence[Message]) -> None:
         """Give a batch to the stage."""
@@ -209,7 +214,7 @@ class StageLoop:
         sequences = [message.part.sequence for message in messages]
         self._record.begin(sequences, began_ns)
         for message in messages:
-            stamps = _stamps(message)
+            stamps = stamps_of(message)
             if stamps:
                 self._record.waited(began_ns - stamps[-1].sent_monotonic_ns)
         try:
@@ -227,10 +232,9 @@ class StageLoop:
     def _separate(self, messages: Sequence[Message], error: Exception) -> None:
         """After a failed batch: each part alone, so that only the guilty one pays."""
         if len(messages) == 1:
-            part, stamps = messages[0].part, _stamps(messages[0])
-            text = f"{self._row.name} failed: {type(error).__name__}: {error}"
-            self._log.error("%s", text, extra=part_extra(part))
-            self._emit([self._failure(part, Reason.STAGE_FAULT, text, stamps)])
+            failure = stage_fault(self._row.name, messages[0], error)
+            self._log.error("%s", failure.text, extra=part_extra(failure.part))
+            self._emit([failure])
             return
         for message in messages:
             try:
@@ -249,7 +253,7 @@ class StageLoop:
     def _failure(
         self, part: Part, reason: Reason, text: str, stamps: tuple[Stamp, ...] | None = ()
     ) -> Failure:
-        return Failure(part, reason, text, self._row.name, _NO_VIEW, stamps or ())
+        return Failure(part, reason, text, self._row.name, NO_VIEW, stamps or ())
 
     def _emit(self, messages: Iterable[Message]) -> int:
         count = 0
@@ -269,7 +273,7 @@ class StageLoop:
         return count
 
     def _stamp(self, message: Message, now_ns: int) -> Message:
-        stamps = _stamps(message)
+        stamps = stamps_of(message)
         if stamps is None:
             return message
         began_ns = self._record.began_ns(message.part.sequence)
@@ -305,17 +309,6 @@ class StageLoop:
         )
 
 
-def _stamps(message: Message) -> tuple[Stamp, ...] | None:
-    stamps: tuple[Stamp, ...] | None = getattr(message, "stamps", None)
-    return stamps
-
-
-def build_stage(row: Row, context: StageContext) -> Stage:
-    """The stage that a row's module builds."""
-    stage: Stage = importlib.import_module(row.module).build(context)
-    return stage
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command that runs one process of a line."""
     parser = line_parser(
@@ -334,12 +327,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_stage(options: argparse.Namespace) -> int:
     if options.supervisor is not None:
         _end_with_parent(options.supervisor)
-    config = load_arguments_line(options)
+    config = _as_run(load_arguments_line(options))
     try:
-        row = row_named(options.stage)
+        row = row_named(options.stage, rows(config))
     except KeyError as error:
         raise ConfigError(f"--stage: {error.args[0]}") from error
-    config = _as_run(config)
     session = _session(config)
     os.environ["OMP_NUM_THREADS"] = str(row.workers(config).threads)
     process = f"{row.name}.{options.worker}" if options.worker else row.name

@@ -60,10 +60,10 @@ class Supervisor:
         self._config, self._folder, self._log, self._onlooker = config, folder, log, onlooker
         self._clock = clock
         self._rows = rows(config)
-        self._way = stages_after(row_named("acquisition"))
+        self._way = stages_after(row_named("acquisition"), self._rows)
         self._group = ProcessGroup(config, self._rows, by_hand, log, verbose=verbose)
         self._flow, self._rate = FlowCounter(), RateMeter()
-        self._gpus = GpuWatch(config.model.device, log=log)
+        self._gpus = GpuWatch(*config.devices, log=log)
         self._news: deque[tuple[float, str]] = deque(maxlen=3)
         self._book = OrderBook(folder.session, config.recipe, log)
         self._commander = Commander(config, folder, self._group, self._book, self._move)

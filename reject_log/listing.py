@@ -154,8 +154,9 @@ def _timeline(stamps: Sequence[Stamp]) -> list[str]:
     if not stamps:
         return [f"  {_NONE}"]
     zero = min(stamp.received_monotonic_ns for stamp in stamps)
+    width = max(16, *(len(stamp.stage) + 2 for stamp in stamps))
     return [
-        f"  {stamp.stage:<16}"
+        f"  {stamp.stage:<{width}}"
         f"in {(stamp.received_monotonic_ns - zero) / 1e6:>9.1f} ms  "
         f"out {(stamp.sent_monotonic_ns - zero) / 1e6:>9.1f} ms  "
         f"took {(stamp.sent_monotonic_ns - stamp.received_monotonic_ns) / 1e6:>9.1f} ms"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import Frame, LineConfig
-from pipeline.errors import BundleError
+from pipeline.errors import BundleError, ConfigError
 from stages.bundle import Bundle, load_bundle
 from stages.execution import Execution
 from stages.preprocessing.prepare import preparation_settings
@@ -36,9 +36,23 @@ def load_line_bundle(config: LineConfig) -> Bundle:
 
 def computes_in(config: LineConfig) -> str:
     """The precision of the line's scores on this machine, as a calibration names it: `bfloat16` or
-    `float32`. Raises ConfigError for a device that is not there.
+    `float32`. Raises ConfigError for a device that is not there, and for devices of which one
+    computes in another precision: a score may not depend on the worker that a part came to.
     """
-    return str(Execution(config.model.device).dtype).removeprefix("torch.")
+    devices = dict.fromkeys((config.model.device, *config.devices))
+    dtypes = {name: _dtype(name) for name in devices}
+    if len(set(dtypes.values())) > 1:
+        found = ", ".join(f"{name} in {dtype}" for name, dtype in dtypes.items())
+        raise ConfigError(
+            f"the devices of line {config.line} do not compute in the same precision ({found}), so "
+            f"a score would depend on the worker that a part comes to: name devices of one kind in "
+            f"model.device and in the devices of stages.reconstruction and stages.segmentation"
+        )
+    return dtypes[config.model.device]
+
+
+def _dtype(device: str) -> str:
+    return str(Execution(device).dtype).removeprefix("torch.")
 
 
 def preparation_differences(bundle: Bundle, frame: Frame) -> list[str]:

@@ -22,7 +22,7 @@ class ReconstructionStage:
     """Feeds the engine with the batches that the loop forms."""
 
     def __init__(self, context: StageContext) -> None:
-        self._config = context.config
+        self._config, self._worker = context.config, context.worker
         self._log = context.log
         self._in_flight: InFlight[PreparedFrame] = InFlight()
 
@@ -31,7 +31,7 @@ class ReconstructionStage:
         set_threads(self._config.stages.reconstruction.threads)
         bundle = load_line_bundle(self._config)
         self._bundle_id = bundle.id
-        self._engine = line_reconstructor(self._config, bundle)
+        self._engine = line_reconstructor(self._config, bundle, self._worker)
         self._engine.warm_up((1, self._config.batch.size))
         execution = self._engine.execution
         self._log.info(
@@ -78,15 +78,15 @@ class ReconstructionStage:
         """Nothing is held."""
 
 
-def line_reconstructor(config: LineConfig, bundle: Bundle) -> Reconstructor:
-    """The engine on the line's device, with the line's paradigm."""
-    paradigm = config.reconstruction.paradigm
-    return Reconstructor(bundle, config.model.device, paradigm=paradigm)
+def line_reconstructor(config: LineConfig, bundle: Bundle, worker: int) -> Reconstructor:
+    """The engine on the device of one of the line's workers, with the line's paradigm."""
+    device = config.stages.reconstruction.device_of(worker, config.model.device)
+    return Reconstructor(bundle, device, paradigm=config.reconstruction.paradigm)
 
 
 def check_bundle(config: LineConfig) -> None:
     """Whether the bundle is whole and fits the line. Raises BundleError or ConfigError."""
-    line_reconstructor(config, load_line_bundle(config))
+    line_reconstructor(config, load_line_bundle(config), worker=0)
 
 
 CHECKS = (("model bundle", check_bundle),)

@@ -23,7 +23,7 @@ class SegmentationStage:
     """Scores the batches that the loop forms, and finds the defects that people are shown."""
 
     def __init__(self, context: StageContext) -> None:
-        self._config = context.config
+        self._config, self._worker = context.config, context.worker
         self._log = context.log
         self._in_flight: InFlight[ReconstructedFrame] = InFlight()
 
@@ -39,7 +39,8 @@ class SegmentationStage:
             "calibration %s, made in %s, for scores in %s", calibration.id, calibration.dtype, dtype
         )
         self._pixel_threshold = calibration.pixel_threshold
-        self._engine = Segmenter(bundle, config.model.device)
+        device = config.stages.segmentation.device_of(self._worker, config.model.device)
+        self._engine = Segmenter(bundle, device)
         self._engine.warm_up((1, config.batch.size))
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:

@@ -32,6 +32,7 @@ CONTRACT = (
     "config",
     "config_base",
     "config_mqtt",
+    "config_stages",
     "errors",
     "control",
     "stage",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,11 @@ from pipeline.line import (
     stages_after,
     table_faults,
 )
+from pipeline.wire import endpoint
 
 MakeConfig = Callable[..., LineConfig]
+SHARED = {"stages.segmentation": {"with": "reconstruction"}}
+BOTH = "reconstruction+segmentation"
 EXTERNAL = {"mqtt.broker": {"kind": "external", "host": "h", "port": 1883}}
 
 
@@ -108,7 +112,7 @@ def test_parts_go_from_stage_to_stage_until_the_verdict() -> None:
         "reconstruction": "reconstructed",
         "segmentation": "result",
     }
-    after = {row.name: stages_after(row) for row in TABLE}
+    after = {row.name: stages_after(row, TABLE) for row in TABLE}
     assert after["acquisition"] == ("preprocessing", "reconstruction", "segmentation", "decision")
     assert after["segmentation"] == ("decision",)
     assert after["decision"] == after["recorder"] == after["broker"] == ()
@@ -126,3 +130,54 @@ def test_every_stage_can_report_its_failures_to_decision() -> None:
 
 def test_only_stages_with_networks_are_replaced_for_another_recipe() -> None:
     assert [row.name for row in TABLE if row.reloads] == ["segmentation", "reconstruction"]
+
+
+def test_stages_that_share_processes_are_one_row(make_config: MakeConfig) -> None:
+    config = make_config({**SHARED, "stages.reconstruction": {"workers": 3, "threads": 2}})
+    table = rows(config)
+    assert [row.name for row in table] == [
+        *("broker", "recorder", "decision", BOTH, "preprocessing", "acquisition")
+    ]
+    both = row_named(BOTH, table)
+    first, second = row_named("reconstruction"), row_named("segmentation")
+    assert both.links == (first, second)
+    assert (both.consumes, both.produces) == (first.consumes, ("result", "failure"))
+    assert both.workers(config) == config.stages.reconstruction
+    assert both.batch is not None
+    assert both.batch(config) == config.batch
+    assert both.reloads
+    assert first.links == (first,)
+    with pytest.raises(KeyError, match="no stage 'segmentation'; the table has broker"):
+        row_named("segmentation", table)
+
+
+def test_a_line_with_shared_processes_fits_together(make_config: MakeConfig) -> None:
+    """Only the channel between the joined stages is gone, with both of its ends."""
+    table = rows(make_config(SHARED))
+    faults = table_faults(table)
+    assert len(faults) == 2
+    assert all("reconstructed" in fault for fault in faults)
+    assert not any("reconstructed" in (*row.consumes, *row.produces) for row in table)
+
+
+def test_parts_go_through_shared_processes_once(make_config: MakeConfig) -> None:
+    config = make_config({**SHARED, "stages.reconstruction": {"workers": 2}})
+    table = rows(config)
+    assert stages_after(row_named("acquisition", table), table) == (
+        *("preprocessing", BOTH, "decision"),
+    )
+    assert stages_after(row_named(BOTH, table), table) == ("decision",)
+    assert onward(row_named(BOTH, table)) == "result"
+    assert producers("result", config) == [(BOTH, 0), (BOTH, 1)]
+    assert producers("reconstructed", config) == []
+
+
+def test_every_socket_has_a_name_that_the_longest_run_folder_leaves_room_for(
+    make_config: MakeConfig,
+) -> None:
+    config = make_config({**SHARED, "stages.reconstruction": {"workers": 64}})
+    for row in rows(config):
+        last = row.workers(config).workers - 1
+        for channel in row.produces:
+            address = endpoint(Path("/run"), row.name, last, channel)
+            assert len(address.removeprefix("ipc:///run")) <= 40, address

@@ -76,3 +76,13 @@ def test_some_subjects_can_be_checked_alone(
     assert main(["--config", str(file), "--subject", "camera", "--subject", "calibration"]) == 3
     assert "calibrate_line --line 3" in capsys.readouterr().out
     assert main(["--config", str(tmp_path / "none.yaml"), "--subject", "camera"]) == 2
+
+
+def test_stages_that_share_processes_are_checked_all_the_same(make_config: MakeConfig) -> None:
+    changes = {"stages.segmentation": {"with": "reconstruction"}}
+    own, shared = findings(make_config()), findings(make_config(changes))
+    assert {subject: finding.stage for subject, finding in shared.items()} == {
+        subject: finding.stage for subject, finding in own.items()
+    }
+    assert shared["model bundle"].stage == "reconstruction"
+    assert shared["calibration"].stage == "segmentation"

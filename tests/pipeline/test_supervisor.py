@@ -186,6 +186,32 @@ def test_what_batches_take_reaches_the_stages_and_the_summary(
     assert summary.stages == {name: line.load(name) for name in ("segmentation", "recorder")}
 
 
+def test_shared_processes_beat_are_shown_and_counted_under_both_names(
+    config: LineConfig, folder: RunFolder
+) -> None:
+    both = "reconstruction+segmentation"
+
+    class Line(Players):
+        def load(self, stage: str) -> StageLoad:
+            return StageLoad({2: 9}, costs_ms=((2, 12.5),)) if stage == both else StageLoad()
+
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            told = stage == "acquisition" and bool(order.costs_ms)
+            return StageReport(exhausted=told, statistics=STATISTICS)
+
+    stages = config.stages.model_validate({"segmentation": {"with": "reconstruction"}})
+    shared = config.model_copy(update={"stages": stages})
+    line = Line(folder, names_of(shared))
+    supervisor, views = run(shared, folder, line)
+    assert line.orders[-1].costs_ms == {both: ((2, 12.5),)}
+    summary = supervisor.summary()
+    assert summary is not None
+    assert summary.stages == {both: line.load(both)}
+    shown = {stage.name: stage.batch for stage in views.views[-1].stages}
+    assert shown[both] == 2.0
+    assert not {"reconstruction", "segmentation"} & set(shown)
+
+
 def test_stages_are_stopped_before_the_log_and_the_broker(
     config: LineConfig, folder: RunFolder
 ) -> None:

@@ -56,7 +56,7 @@ def filled(config, make_record):
     late = {"verdict": Verdict.UNINSPECTED, "reason": Reason.DEADLINE, "score": None, "late": True}
     defects = (Defect(4, 5, 34, 12, 210, 0.97), Defect(50, 5, 3, 3, 9, 0.6))
     stamps = (
-        Stamp("segmentation", 60_000_000, 92_500_000),
+        Stamp("reconstruction+segmentation", 60_000_000, 92_500_000),
         Stamp("preprocessing", 10_000_000, 15_000_000),
     )
     records = [
@@ -177,7 +177,7 @@ def test_one_part_for_an_auditor(config, filled):
     stages = [line.split() for line in answer.stdout.splitlines() if " took " in line]
     assert [(words[0], words[2], words[5], words[8]) for words in stages] == [
         ("preprocessing", "0.0", "5.0", "5.0"),
-        ("segmentation", "50.0", "82.5", "32.5"),
+        ("reconstruction+segmentation", "50.0", "82.5", "32.5"),
     ]
 
 

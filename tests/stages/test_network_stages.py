@@ -15,10 +15,13 @@ import torch
 from calibration.record import CalibrationRecord, save_and_activate
 from calibration.record_parity import ComparedMode, ParityStatement, save_parity
 from calibration_records import calibration_record
+from pipeline.chain import Chain, build_stage
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
+from pipeline.config_stages import Stages
 from pipeline.control import StageReport
-from pipeline.errors import BundleError, CalibrationError, InputError
+from pipeline.errors import BundleError, CalibrationError, ConfigError, InputError
+from pipeline.line import row_named, rows
 from pipeline.messages import InspectionResult, Part, PreparedFrame, ReconstructedFrame, Stamp
 from pipeline.stage import StageContext
 from pipeline.wire import Decoder, Encoder
@@ -34,6 +37,9 @@ from stages.segmentation.stage import build as build_segmentation
 STAMPS = (Stamp("preprocessing", 1, 2),)
 HERE = str(compute_dtype(torch.device("cpu"))).removeprefix("torch.")
 """The precision of this machine's scores."""
+NEEDS_GPU = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA device; see docs/gpu-checklist.md"
+)
 CHANGES: dict[str, Any] = {
     "frame.colour": "grey",
     "frame.input_px": [64, 64],
@@ -68,8 +74,8 @@ def calibration(
     )
 
 
-def context(config: LineConfig) -> StageContext:
-    return StageContext(config, "s", 0, logging.getLogger("networks"))
+def context(config: LineConfig, worker: int = 0) -> StageContext:
+    return StageContext(config, "s", worker, logging.getLogger("networks"))
 
 
 @pytest.fixture
@@ -134,6 +140,57 @@ def test_both_stages_give_the_score_that_the_inspector_gives(
         levels = (inspected.reconstructions[index].astype(np.float32) + 1) * 127.5
         np.testing.assert_allclose(answer.reconstruction, np.clip(levels, 0, 255), atol=0.51)
         assert answer.reconstruction.dtype == np.uint8
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=NEEDS_GPU)])
+@pytest.mark.usefixtures("threads")
+def test_both_stages_in_one_process_give_the_scores_of_the_inspector(
+    config: LineConfig, bundle: Bundle, device: str
+) -> None:
+    """Batch after batch, as they come back from a device that may work on several at a time."""
+    stages = {"segmentation": {"with": "reconstruction"}}
+    model = config.model.model_copy(update={"device": device})
+    shared = with_stages(config.model_copy(update={"model": model}), stages)
+    dtype = str(compute_dtype(torch.device(device))).removeprefix("torch.")
+    save_and_activate(config.calibration.folder, calibration(bundle.id, dtype=dtype))
+    chain = build_stage(row_named("reconstruction+segmentation", rows(shared)), context(shared))
+    assert isinstance(chain, Chain)
+    chain.open()
+    batch = images(6)
+    frames = [prepared(image, sequence) for sequence, image in enumerate(batch, start=1)]
+    answers = [answer for start in (0, 2, 4) for answer in chain.take(frames[start : start + 2])]
+    answers += chain.settle(wait=True)
+    chain.close()
+    inspected = Inspector(bundle, device).inspect(batch)
+    allowed = 0.0 if device == "cpu" else 0.01  # a GPU's kernels depend on the size of a batch
+    assert [answer.part.sequence for answer in answers] == [1, 2, 3, 4, 5, 6]
+    for index, answer in enumerate(answers):
+        assert isinstance(answer, InspectionResult)
+        assert answer.bundle_id == bundle.id
+        assert answer.view is frames[index].view
+        assert answer.score == pytest.approx(float(inspected.scores[index]), rel=allowed, abs=0)
+        np.testing.assert_allclose(
+            answer.anomaly_map, inspected.anomaly_maps[index], rtol=0, atol=allowed
+        )
+
+
+def with_stages(config: LineConfig, stages: dict[str, Any]) -> LineConfig:
+    return config.model_copy(update={"stages": Stages.model_validate(stages, strict=False)})
+
+
+@pytest.mark.usefixtures("bundle")
+def test_each_worker_runs_on_its_own_device(config: LineConfig) -> None:
+    devices = {"workers": 2, "devices": ["cpu", "cuda:99"]}
+    two = with_stages(config, {"reconstruction": devices})
+    build_reconstruction(context(two)).open()
+    with pytest.raises(ConfigError, match="device 'cuda:99' is asked for"):
+        build_reconstruction(context(two, worker=1)).open()
+    check_bundle(two)
+    with pytest.raises(ConfigError, match="device 'cuda:99' is asked for"):
+        check_calibration(two)
+    doubled = with_stages(config, {"segmentation": {"workers": 2, "devices": ["cpu", "cpu"]}})
+    check_calibration(doubled)
+    build_segmentation(context(doubled, worker=1)).open()
 
 
 def test_defects_are_in_pixels_of_the_view(

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from pipeline.config import Frame
+from pipeline.config_file import line_file, load_line
+from pipeline.errors import ConfigError
 from stages.bundle import Bundle, BundleManifest
 from stages.model_profiles import PROFILES
 from stages.preprocessing.prepare import preparation_settings
-from stages.readiness import preparation_differences
+from stages.readiness import computes_in, preparation_differences
 
 FRAME = Frame(colour="grey", bit_depth=8, size_px="any", input_px=(256, 256))
 
@@ -75,3 +78,64 @@ def test_a_bundle_that_records_no_preparation_is_refused() -> None:
     assert any(
         "colour is not given in the bundle" in d for d in preparation_differences(silent, FRAME)
     )
+
+
+class Computing:
+    """Devices of a machine that is not this one, each with its precision."""
+
+    DTYPES: ClassVar = {
+        "auto": torch.bfloat16,
+        "cuda:0": torch.bfloat16,
+        "cuda:1": torch.bfloat16,
+        "cpu": torch.float32,
+    }
+
+    def __init__(self, device: str) -> None:
+        self.dtype = self.DTYPES[device]
+
+
+def two_workers(*devices: str) -> dict[str, Any]:
+    return {"workers": 2, "devices": list(devices)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype"),
+    [
+        ({}, "bfloat16"),
+        ({"model.device": "cpu"}, "float32"),
+        ({"stages.reconstruction": two_workers("cuda:0", "cuda:1")}, "bfloat16"),
+        (
+            {
+                "model.device": "cpu",
+                "stages.reconstruction": two_workers("cpu", "cpu"),
+                "stages.segmentation": {"with": "reconstruction"},
+            },
+            "float32",
+        ),
+    ],
+)
+def test_scores_have_the_precision_of_the_devices(
+    changes: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.readiness.Execution", Computing)
+    assert computes_in(load_line(line_file(3), list(changes.items()))) == dtype
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stages.reconstruction": two_workers("cuda:0", "cpu")},
+        {"stages.segmentation": two_workers("cpu", "cpu")},
+        {
+            "stages.reconstruction": two_workers("cpu", "cpu"),
+            "stages.segmentation": {"with": "reconstruction"},
+        },
+    ],
+)
+def test_devices_of_different_precision_are_refused(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A score would depend on the worker, or have another precision than its calibration."""
+    monkeypatch.setattr("stages.readiness.Execution", Computing)
+    with pytest.raises(ConfigError, match=r"auto in bfloat16.*cpu in float32.* of one kind"):
+        computes_in(load_line(line_file(3), list(changes.items())))
