@@ -50,6 +50,16 @@ def test_a_missing_configuration_names_those_that_exist(run_cli):
     assert "line_3.yaml" in result.stderr
 
 
+def test_a_stage_that_the_line_does_not_run_cannot_be_run_by_hand(run_cli):
+    shared = ["--set", "stages.segmentation={with: reconstruction}"]
+
+    result = run_cli(["run_line.py", "--line", "3", *shared, "--by-hand", "segmentation"])
+
+    assert result.returncode == 2
+    assert "--by-hand segmentation: no such stage; the line has broker" in result.stderr
+    assert "reconstruction+segmentation" in result.stderr
+
+
 def parts_folder(folder: Path, good: int) -> Path:
     """Files as bad as they come between good parts, in the order of their names."""
     folder.mkdir(parents=True)
