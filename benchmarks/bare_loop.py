@@ -2,8 +2,9 @@
 
     python -m benchmarks.bare_loop --line 3 --batches 30
 
-Prints one JSON object. It runs as a process of its own, so that its memory and threads are not
-those of the benchmark that asks for it.
+Prints one JSON object: full batches one after another (`batch_ms`), then single images
+(`alone_ms`). It runs as a process of its own, so that its memory and threads are not those of the
+benchmark that asks for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import SimulatedCamera
@@ -46,12 +48,9 @@ def _main(options: argparse.Namespace) -> int:
     renderer = PartRenderer(camera.product, camera.size_px, camera.seed, camera.defect_share)
     frames = [renderer.render(n).image for n in range(1, size + 1)]
     images = np.stack([prepare(frame, config.frame, 64).image for frame in frames])
-    inspector.warm_up((size,))
-    seconds = []
-    for _ in range(options.batches):
-        started_s = time.perf_counter()
-        inspector.inspect(images)
-        seconds.append(time.perf_counter() - started_s)
+    inspector.warm_up((1, size))
+    seconds = [_seconds(inspector, images) for _ in range(options.batches)]
+    alone_s = [_seconds(inspector, images[:1]) for _ in range(options.batches)]
     execution = inspector.reconstructor.execution
     report = {
         "device": str(execution.device),
@@ -61,9 +60,17 @@ def _main(options: argparse.Namespace) -> int:
         "images_per_second": size * len(seconds) / sum(seconds),
         "batch_ms_p50": 1e3 * float(np.percentile(seconds, 50)),
         "batch_ms_p99": 1e3 * float(np.percentile(seconds, 99)),
+        "alone_ms_p50": 1e3 * float(np.percentile(alone_s, 50)),
+        "alone_ms_p99": 1e3 * float(np.percentile(alone_s, 99)),
     }
     print(json.dumps(report))
     return 0
+
+
+def _seconds(inspector: Inspector, images: NDArray[np.uint8]) -> float:
+    started_s = time.perf_counter()
+    inspector.inspect(images)
+    return time.perf_counter() - started_s
 
 
 if __name__ == "__main__":

@@ -30,17 +30,16 @@ from benchmarks.eager import TOLERANCES, Disagreement, EagerEvaluation, disagree
 from benchmarks.engine_timing import (
     Plan,
     Row,
-    Spread,
     Way,
     engine_way,
     gpu_of,
     row_of,
-    spread,
     time_in_turns,
 )
 from benchmarks.hardware import MatrixProduct, peak_memory_mb
 from benchmarks.sizes import SIZES
 from benchmarks.speed import count_operations, count_parameters, machine_content, machine_text
+from benchmarks.spread import Spread, spread
 from benchmarks.table import text_table
 from benchmarks.untrained import PARADIGM, drawn_images, norm_guided, untrained_bundle
 from evaluation.output import check_file, write_text

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.hardware import GpuWork, MatrixProduct, gpu_work
+from benchmarks.spread import Spread, spread
 from stages.inspector import Inspector
 from stages.lanes.flight import Flight
 
@@ -22,15 +23,6 @@ IN_FLIGHT = 2
 LEAST_STREAM = 20
 """Batches of a stream, where fewer repeats are asked for: so many hide how it fills and drains."""
 PRODUCTS_A_ROUND = 5
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A figure over the rounds."""
-
-    median: float
-    least: float
-    most: float
 
 
 @dataclass(frozen=True)
@@ -182,11 +174,6 @@ def gpu_of(way: Way, timed: Timed, plan: Plan) -> tuple[GpuWork | None, float | 
     work = gpu_work(lambda: run(batches), batches)
     wall_ms = 1e3 * statistics.median(timed.streams)
     return work, None if work is None else work.idle(wall_ms)
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """The median and the range of at least one value."""
-    return Spread(statistics.median(values), min(values), max(values))
 
 
 def _seconds(work: Callable[[], object]) -> float:

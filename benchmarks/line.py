@@ -1,163 +1,159 @@
-"""Throughput of the whole line against the same networks in a bare loop, measured in one run.
+"""The whole line, measured with real processes: its throughput, its latency, and its limits.
 
     make bench
     python -m benchmarks.line --line 3 --parts 400 --rounds 3 --json line.json
+    python -m benchmarks.line --sizes 0.3,1.3,5 --workers 1,2
+    python -m benchmarks.line --overload 20
+    python -m benchmarks.line --endurance 20000
 
-Each round runs the bare loop and then the line as its user does (`run_line`), with the camera as
-fast as the line takes its parts; rounds alternate, so that a machine whose speed drifts is fair to
-both. Then the line runs once at half of its throughput, for latencies that a takt time can rely on.
+Without --sizes, --workers, --overload and --endurance it measures throughput against the same
+networks in a bare loop, and latency by load. Each round runs the bare loop, then the line as its
+user does (`run_line`), with the camera as fast as the line takes its parts, then the line at each
+load of --loads, in percent of that throughput; rounds alternate, so that a machine whose speed
+drifts is fair to all, and ratios are formed within a round. Latency runs from the capture to the
+verdict's arrival at an MQTT reader.
+
+--sizes and --workers run the line with frames of other sizes, or with so many workers in one of the
+stages that compute, as fast as it takes its parts and at half of that. --overload runs half load,
+the given seconds of 150 % of the throughput measured just before, and half load again, under the
+line's own deadline: what was inspected, why the rest was not, and after how many parts and seconds
+at half load a batch of parts in a row is inspected no slower than the slowest before it. For these
+a few parts are drawn beforehand and shown in turn. --endurance reads the memory of all processes
+as verdicts come, and judges it. One or more of them are measured in place of the loads; add
+--loads for these, too.
+
+Run it on an otherwise idle machine. --against FILE compares all ratios with those that an earlier
+run wrote with --json: they should be within 10 %.
+
+exit codes: 0 done; 1 a line failed or a limit is exceeded; 2 arguments; 3 no usable bundle
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.command_line import config_path, line_parser, load_arguments_line, run_command
-from pipeline.config import LineConfig
-from pipeline.errors import ConfigError, LineError
+from benchmarks.line_choice import LineChoice, check_choice
+from benchmarks.line_endurance import Limits, measure_endurance
+from benchmarks.line_overload import measure_overload
+from benchmarks.line_ratio import measure_ratio
+from benchmarks.line_report import (
+    Finding,
+    agreement,
+    machine_of_lines,
+    ratios_content,
+    read_ratios,
+)
+from benchmarks.line_sweep import measure_points, size_points, worker_points
+from benchmarks.table import list_of
+from evaluation.output import check_file, write_text
+from pipeline.command_line import above_zero, config_path, line_parser, run_command, whole_number
+from pipeline.errors import LineError
 
-ROOT = Path(__file__).resolve().parent.parent
 DEMONSTRATION = 3
 """The line with a simulated camera and a shipped model."""
+LOADS = (25.0, 50.0, 80.0, 95.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = line_parser("benchmarks.line", __doc__ or "", default_line=DEMONSTRATION)
-    parser.add_argument("--parts", type=int, default=400, help="parts of each run of the line")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of bare loop and line")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     return run_command(lambda: _main(options))
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = line_parser("benchmarks.line", __doc__ or "", default_line=DEMONSTRATION)
+    number = whole_number(1)
+    parser.add_argument(
+        "--parts", type=number, default=400, help="parts of each run of the line (default 400)"
+    )
+    parser.add_argument("--rounds", type=number, default=3, help="of everything (default 3)")
+    parser.add_argument(
+        "--loads",
+        type=list_of(load_percent),
+        metavar="P,P",
+        help="loads in percent of the throughput; half load is always one (default 25,50,80,95)",
+    )
+    parser.add_argument(
+        "--sizes", type=list_of(above_zero), metavar="M,M", help="megapixels of a frame"
+    )
+    parser.add_argument(
+        "--workers", type=list_of(number), metavar="N,N", help="workers of each computing stage"
+    )
+    parser.add_argument(
+        "--overload", type=above_zero, nargs="?", const=20.0, metavar="S", help="seconds of it (20)"
+    )
+    parser.add_argument(
+        "--endurance", type=number, nargs="?", const=20_000, metavar="N", help="parts (20000)"
+    )
+    parser.add_argument(
+        "--memory-limit", type=above_zero, default=2500, metavar="MB", help="of all (default 2500)"
+    )
+    parser.add_argument(
+        "--growth-limit", type=above_zero, default=2, metavar="P", help="percent (default 2)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="JSON of an earlier run")
+    return parser
+
+
+def load_percent(text: str) -> float:
+    """A reader of loads that a line can bear, in percent, for argparse."""
+    load = above_zero(text)
+    if load > 100:
+        raise argparse.ArgumentTypeError(f"{text}: expected at most 100; beyond it use --overload")
+    return load
+
+
 def _main(options: argparse.Namespace) -> int:
-    config = load_arguments_line(options)
-    if config.camera.kind != "simulated":
-        raise ConfigError("the benchmark needs a line with a simulated camera")
-    bare, lines = [], []
-    for turn in range(1, options.rounds + 1):
-        bare.append(_bare(options, config))
-        lines.append(_line(options, options.parts, None))
-        print(
-            f"round {turn}: bare loop {bare[-1]['images_per_second']:.1f}/s, "
-            f"line {lines[-1]['parts_per_second']:.1f}/s",
-            file=sys.stderr,
-        )
-    full_rate = statistics.median(run["parts_per_second"] for run in lines)
-    half = _line(options, max(40, options.parts // 4), full_rate / 2)
-    report = {"bare": bare, "line": lines, "half_load": half, "machine": _machine()}
-    print(_text(bare, lines, half, full_rate))
+    choice = LineChoice(config_path(options), tuple(options.overrides))
+    check_choice(choice)
+    before = None if options.against is None else read_ratios(options.against)
     if options.json is not None:
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        check_file("--json", options.json)
+    found = []
+    for finding in _measure(options, choice):
+        found.append(finding)
+        print(f"{finding.text}\n", flush=True)
+    ratios = {name: ratio for finding in found for name, ratio in finding.ratios.items()}
+    if before is not None:
+        found.append(agreement(before, ratios))
+        print(found[-1].text)
+    if options.json is not None:
+        _write(found, options.json)
+    faults = [fault for finding in found for fault in finding.faults]
+    if faults:
+        raise LineError("; ".join(faults))
     return 0
 
 
-def _bare(options: argparse.Namespace, config: LineConfig) -> dict[str, Any]:
-    batches = max(5, options.parts // config.batch.size // 2)
-    command = ["-m", "benchmarks.bare_loop", "--batches", str(batches)]
-    output = _run([*command, *_line_arguments(options)], _environment())
-    measured: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return measured
+def _measure(options: argparse.Namespace, choice: LineChoice) -> Iterator[Finding]:
+    """What was asked for, one after the other."""
+    rounds, parts = options.rounds, options.parts
+    others = (options.sizes, options.workers, options.overload, options.endurance)
+    if options.loads is not None or others == (None,) * len(others):
+        batch = choice.load().batch.size
+        yield measure_ratio(choice, rounds, parts, options.loads or LOADS, batch)
+    if options.sizes is not None:
+        points = size_points(choice, options.sizes)
+        yield measure_points("frames of other sizes", "sizes", points, rounds, parts)
+    if options.workers is not None:
+        points = worker_points(choice, options.workers)
+        yield measure_points("workers of one stage", "workers", points, rounds, parts)
+    if options.overload is not None:
+        yield measure_overload(choice, rounds, parts, options.overload)
+    if options.endurance is not None:
+        limits = Limits(options.memory_limit, options.growth_limit / 100)
+        yield measure_endurance(choice, options.endurance, limits)
 
 
-def _line(options: argparse.Namespace, parts: int, rate_hz: float | None) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        summary = Path(folder) / "summary.json"
-        settings = {
-            "data_folder": f"{folder}/data",
-            "run_folder": f"{folder}/run",
-            "camera.rate_hz": "null" if rate_hz is None else f"{rate_hz:.3f}",
-            "timing.deadline_ms": 60_000,
-        }
-        command = [str(ROOT / "run_line.py"), *_line_arguments(options), "--plain"]
-        command += ["--parts", str(parts), "--summary", str(summary)]
-        for key, value in settings.items():
-            command += ["--set", f"{key}={value}"]
-        _run(command, dict(os.environ))
-        measured: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    uninspected = measured["verdicts"]["UNINSPECTED"]
-    if uninspected:
-        raise LineError(f"{uninspected} parts were not inspected: {measured['reasons']}")
-    return measured
-
-
-def _line_arguments(options: argparse.Namespace) -> list[str]:
-    arguments = ["--config", str(config_path(options))]
-    for text in options.overrides:
-        arguments += ["--set", text]
-    return arguments
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-
-
-def _run(command: list[str], environment: dict[str, str]) -> str:
-    result = subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        check=False,
-    )
-    if result.returncode != 0:
-        raise LineError(f"{' '.join(command)} ended with {result.returncode}:\n{result.stderr}")
-    return result.stdout
-
-
-def _machine() -> dict[str, Any]:
-    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return {"cores": os.cpu_count(), "processor": models[0] if models else "unknown"}
-
-
-def _text(
-    bare: list[dict[str, Any]], lines: list[dict[str, Any]], half: dict[str, Any], full: float
-) -> str:
-    loop = statistics.median(run["images_per_second"] for run in bare)
-    ratios = [
-        line["parts_per_second"] / run["images_per_second"]
-        for line, run in zip(lines, bare, strict=True)
-    ]
-    first, machine = bare[0], _machine()
-    rows = [
-        f"{machine['processor']}, {machine['cores']} cores; networks on {first['device']} in "
-        f"{first['dtype']}, batch {first['batch']}",
-        f"bare loop   {loop:6.1f} images/s   batch p50 {first['batch_ms_p50']:.0f} ms, "
-        f"p99 {first['batch_ms_p99']:.0f} ms, {first['threads']} threads",
-        f"whole line  {full:6.1f} parts/s",
-        f"ratio       {statistics.median(ratios):6.2f}   "
-        f"({min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} rounds)",
-        "",
-        f"{'hop, ms':16}{'at full load':>26}{'at half load':>26}",
-        f"{'':16}{'p50':>13}{'p99':>13}{'p50':>13}{'p99':>13}",
-    ]
-    for name in sorted(lines[0]["latency_ms"], key=_order):
-        rows.append(
-            f"{name:16}"
-            + "".join(
-                f"{run['latency_ms'][name][share]:13.1f}"
-                for run in (lines[-1], half)
-                for share in ("p50", "p99")
-            )
-        )
-    return "\n".join(rows)
-
-
-def _order(name: str) -> int:
-    hops = ["acquisition", "preprocessing", "reconstruction", "segmentation", "decision"]
-    return hops.index(name) if name in hops else len(hops)
+def _write(found: Sequence[Finding], file: Path) -> None:
+    content = {key: value for finding in found for key, value in finding.content.items()}
+    report = {**content, "ratios": ratios_content(found), "machine": machine_of_lines()}
+    write_text(file, json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T", bound=Hashable)
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -32,3 +35,12 @@ def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
         return given
 
     return names
+
+
+def list_of(read: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """A reader of values with commas between, each by `read` and taken once, for argparse."""
+
+    def values(text: str) -> list[T]:
+        return list(dict.fromkeys(read(part.strip()) for part in text.split(",")))
+
+    return values

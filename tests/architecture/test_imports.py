@@ -71,7 +71,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "calibration": TOOLS,
     "training": TOOLS | {"training"},
     "evaluation": TOOLS | {"evaluation"},
-    "benchmarks": TOOLS | {"runtime", "evaluation", "training", "benchmarks"},
+    "benchmarks": TOOLS | {"runtime", "plc", "evaluation", "training", "benchmarks"},
 }
 """Who may use what. `<stage> process` is a stage's stage.py, which nobody may use: the runtime
 names it by a string. `contract` is what the pipeline offers to stages."""

@@ -9,18 +9,17 @@ import torch
 from benchmarks.engine_timing import (
     IN_FLIGHT,
     Plan,
-    Spread,
     Timed,
     Way,
     engine_way,
     gpu_of,
     row_of,
-    spread,
     stream,
     stream_length,
     time_in_turns,
 )
 from benchmarks.hardware import MatrixProduct
+from benchmarks.spread import Spread
 from stages.bundle import load_bundle
 from stages.inspector import Inspection, Inspector
 
@@ -72,10 +71,6 @@ def test_a_row_follows_from_the_times_of_its_rounds() -> None:
     assert row.images_per_second.most == pytest.approx(100)
     assert row.batch_ms_p50 == pytest.approx(100)  # of a batch that is alone
     assert gpu_of(way, engine, Plan((4,), 2, 3)) == (None, None)
-
-
-def test_the_spread_is_the_median_and_the_range() -> None:
-    assert spread([3.0, 1.0, 8.0]) == Spread(3.0, 1.0, 8.0)
 
 
 def test_a_stream_lands_every_batch_and_has_a_few_in_flight(

@@ -1,0 +1,154 @@
+"""The whole line against the bare loop, and its latency by load, as its PLC sees it."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.line_choice import LineChoice, bare_loop
+from benchmarks.line_figures import Run, inspected_ms, percentiles_of, uninspected
+from benchmarks.line_report import Finding, heading
+from benchmarks.line_run import PATIENT, run_line, unwatched_line
+from benchmarks.spread import Spread, spread
+from benchmarks.table import text_table
+
+HALF = 50.0
+"""The load whose hops are printed beside those at full load."""
+LEAST_PARTS = 40
+HOPS = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision")
+
+
+@dataclass(frozen=True)
+class Round:
+    """The bare loop, the line as fast as it takes its parts, and the line at each load."""
+
+    bare: dict[str, Any]
+    full: dict[str, Any]
+    loads: dict[float, Run]
+
+    @property
+    def ratio(self) -> float:
+        """Parts per second of the line, of the images per second of the loop."""
+        return float(self.full["parts_per_second"] / self.bare["images_per_second"])
+
+
+def measure_ratio(
+    choice: LineChoice, rounds: int, parts: int, loads: Sequence[float], batch: int
+) -> Finding:
+    """Rounds of bare loop, line at full speed, and line at each load, in percent of that speed.
+
+    At full speed nobody reads the verdicts; at a load they are read as a PLC reads them. Raises
+    LineError where a line fails, or does not inspect a part at full speed.
+    """
+    wanted = sorted({*loads, HALF})
+    done = [_round(choice, parts, wanted, batch) for _ in _told(rounds)]
+    batches = [one.bare["batch_ms_p50"] for one in done]
+    ratios = {"line / bare loop": spread([one.ratio for one in done])}
+    ratios |= {f"p50 at {load:g} % / batch": _of_batch(done, load) for load in wanted}
+    content = {
+        "bare": [one.bare for one in done],
+        "line": [one.full for one in done],
+        "half_load": done[-1].loads[HALF].summary,
+        "loads": [_load_content(done, load) for load in wanted],
+    }
+    texts = [_ratio_text(done, ratios["line / bare loop"]), _hops_text(done[-1])]
+    texts.append(_load_text(done, wanted, statistics.median(batches)))
+    return Finding(content, "\n\n".join(texts), ratios)
+
+
+def _told(rounds: int) -> range:
+    print(f"bare loop and line in turn, rounds: {rounds}", file=sys.stderr, flush=True)
+    return range(rounds)
+
+
+def _round(choice: LineChoice, parts: int, loads: Sequence[float], batch: int) -> Round:
+    bare = bare_loop(choice, max(5, parts // batch // 2))
+    full = unwatched_line(choice, parts)
+    rate = full["parts_per_second"]
+    runs = {}
+    for load in loads:
+        settings = {**PATIENT, "camera.rate_hz": f"{rate * load / 100:.3f}"}
+        runs[load] = run_line(choice, settings, parts=max(LEAST_PARTS, parts // 4))
+    done = Round(bare, full, runs)
+    print(
+        f"bare loop {bare['images_per_second']:.1f}/s, line {rate:.1f}/s, ratio {done.ratio:.2f}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return done
+
+
+def _of_batch(rounds: Sequence[Round], load: float) -> Spread:
+    """p50 from capture to the verdict's arrival, as a multiple of the bare loop's batch."""
+    return spread(
+        [
+            percentiles_of(inspected_ms(one.loads[load].arrivals)).p50 / one.bare["batch_ms_p50"]
+            for one in rounds
+        ]
+    )
+
+
+def _load_content(rounds: Sequence[Round], load: float) -> dict[str, Any]:
+    return {"load_percent": load, "rounds": [one.loads[load].content() for one in rounds]}
+
+
+def _ratio_text(rounds: Sequence[Round], ratio: Spread) -> str:
+    first = rounds[0].bare
+    loop = statistics.median(one.bare["images_per_second"] for one in rounds)
+    line = statistics.median(one.full["parts_per_second"] for one in rounds)
+    return "\n".join(
+        (
+            heading(first),
+            f"bare loop   {loop:6.1f} images/s   batch p50 {first['batch_ms_p50']:.0f} ms, "
+            f"p99 {first['batch_ms_p99']:.0f} ms, {first['threads']} threads; "
+            f"one image p50 {first['alone_ms_p50']:.0f} ms",
+            f"whole line  {line:6.1f} parts/s",
+            f"ratio       {ratio.median:6.2f}   "
+            f"({ratio.least:.2f} to {ratio.most:.2f} over {len(rounds)} rounds)",
+        )
+    )
+
+
+def _hops_text(last: Round) -> str:
+    """Where the time goes in the line, by its own clock, of the last round."""
+    runs = (last.full, last.loads[HALF].summary)
+    lines = [
+        f"{'hop, ms':16}{'at full load':>26}{'at half load':>26}",
+        f"{'':16}{'p50':>13}{'p99':>13}{'p50':>13}{'p99':>13}",
+    ]
+    for name in sorted(last.full["latency_ms"], key=_order):
+        figures = [run["latency_ms"][name][share] for run in runs for share in ("p50", "p99")]
+        lines.append(f"{name:16}" + "".join(f"{figure:13.1f}" for figure in figures))
+    return "\n".join(lines)
+
+
+def _order(name: str) -> int:
+    return HOPS.index(name) if name in HOPS else len(HOPS)
+
+
+def _load_text(rounds: Sequence[Round], loads: Sequence[float], batch_ms: float) -> str:
+    columns = ("load", "parts/s", "parts", "p50 ms", "p90 ms", "p99 ms", "p99 - batch ms")
+    rows = [_load_row(rounds, load, batch_ms) for load in loads]
+    return "from capture to the verdict at an MQTT reader, all rounds together\n\n" + text_table(
+        (*columns, "p50 / batch", "uninspected"), rows
+    )
+
+
+def _load_row(rounds: Sequence[Round], load: float, batch_ms: float) -> list[str]:
+    arrivals = [arrival for one in rounds for arrival in one.loads[load].arrivals]
+    found = percentiles_of(inspected_ms(arrivals))
+    rate = statistics.median(one.loads[load].rate for one in rounds)
+    return [
+        f"{load:g} %",
+        f"{rate:.1f}",
+        str(len(arrivals)),
+        f"{found.p50:.1f}",
+        f"{found.p90:.1f}",
+        f"{found.p99:.1f}",
+        f"{found.p99 - batch_ms:+.1f}",
+        _of_batch(rounds, load).text(),
+        str(sum(uninspected(arrivals).values())),
+    ]

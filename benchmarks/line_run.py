@@ -1,0 +1,178 @@
+"""Lines as the benchmarks run them: real processes, with all their files in a folder of their own.
+
+A watched line waits in READY until a reader of its verdicts is there, which then gives the command
+to start, as a PLC does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.line_choice import ROOT, LineChoice, Settings, check_choice
+from benchmarks.line_figures import Run, complete
+from benchmarks.shown_camera import Phase
+from pipeline.control import Command
+from pipeline.errors import LineError
+from pipeline.run_folder import CONFIG_FILE
+from plc.verdict_watch import VerdictWatch
+
+PATIENT = {"timing.deadline_ms": "60000"}
+"""For figures of all parts: none is given up while it waits its turn."""
+SUMMARY = "summary.json"
+LOOK_S = 0.5
+"""How often a line that says nothing is looked at, whether it still runs."""
+END_S = 60.0
+
+
+def run_line(
+    choice: LineChoice,
+    settings: Settings = PATIENT,
+    *,
+    parts: int | None = None,
+    phases: Sequence[Phase] = (),
+) -> Run:
+    """A watched line from its first part to its end; arguments as for `watched_line`."""
+    with watched_line(choice, settings, parts=parts, phases=phases) as line:
+        return line.finish()
+
+
+class WatchedLine:
+    """A running line with its reader; `watched_line` makes and ends it."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], watch: VerdictWatch) -> None:
+        self._folder, self._watch = folder, watch
+        self.processes = [process]
+
+    @property
+    def pid(self) -> int:
+        """Number of the supervisor's process."""
+        return self.processes[0].pid
+
+    def wait(self, until: Callable[[VerdictWatch], bool], what: str) -> None:
+        """Wait for something to be heard. Raises LineError where the line ends before."""
+        while not self._watch.wait(until, LOOK_S):
+            for process in self.processes:
+                if process.poll() is not None and not self._watch.wait(until, LOOK_S):
+                    raise LineError(f"the line ended before {what}:\n{self._last_words()}")
+
+    def wait_for_verdicts(self, count: int) -> None:
+        """Wait until so many verdicts have come. Raises LineError as `wait`."""
+        self.wait(lambda watch: watch.count >= count, f"{count} parts had their verdicts")
+
+    def begin(self, phases: Sequence[Phase]) -> None:
+        """Start the camera of the phases, if there are any, and then the line."""
+        if phases:
+            self.wait(lambda watch: bool(watch.states), "it told its state")
+            self.processes.append(_start_camera(self._folder, phases))
+        self.wait(lambda watch: "READY" in watch.states, "it was ready")
+        self._watch.send(Command.START)
+        self.wait(lambda watch: "RUNNING" in watch.states, "it ran")
+
+    def finish(self) -> Run:
+        """Wait for the end of its parts. Raises LineError where it does not end well."""
+        code = self.processes[0].wait()
+        if code != 0:
+            raise LineError(f"run_line ended with {code}:\n{self._last_words()}")
+        summary = json.loads((self._folder / SUMMARY).read_text(encoding="utf-8"))
+        return Run(summary, self._watch.arrivals())
+
+    def end(self) -> None:
+        """End what still runs, and stop listening."""
+        self._watch.close()
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _last_words(self) -> str:
+        return "".join(
+            file.read_text(encoding="utf-8", errors="replace")[-2000:]
+            for file in sorted(self._folder.glob("*.err"))
+        )
+
+
+def unwatched_line(choice: LineChoice, parts: int) -> dict[str, Any]:
+    """A line as its user runs it, whose verdicts nobody reads; its summary.
+
+    Raises LineError where parts were not inspected: its rate means nothing then.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        changed = choice.changed({**PATIENT, **_places(folder), "camera.rate_hz": "null"})
+        process = _start(_line_command(changed, folder, parts), folder / "line.err")
+        code = process.wait()
+        if code != 0:
+            errors = (folder / "line.err").read_text(encoding="utf-8", errors="replace")
+            raise LineError(f"run_line ended with {code}:\n{errors}")
+        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    return complete(summary)
+
+
+@contextmanager
+def watched_line(
+    choice: LineChoice,
+    settings: Settings = PATIENT,
+    *,
+    parts: int | None = None,
+    phases: Sequence[Phase] = (),
+) -> Iterator[WatchedLine]:
+    """A running line that has begun.
+
+    Its own camera shows `parts` parts; with `phases` a `benchmarks.shown_camera` takes its place.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        own = {**_places(folder), "supervision.autostart": "false"}
+        changed = choice.changed({**settings, **own})
+        config = check_choice(changed)
+        command = _line_command(changed, folder, parts)
+        command += ["--by-hand", "acquisition"] if phases else []
+        watch = VerdictWatch(config.mqtt)
+        line = WatchedLine(folder, _start(command, folder / "line.err"), watch)
+        try:
+            watch.start()
+            line.begin(phases)
+            yield line
+        finally:
+            line.end()
+
+
+def _places(folder: Path) -> Settings:
+    return {"data_folder": f"{folder}/data", "run_folder": f"{folder}/run"}
+
+
+def _line_command(choice: LineChoice, folder: Path, parts: int | None) -> list[str]:
+    command = [str(ROOT / "run_line.py"), *choice.arguments(), "--plain"]
+    command += ["--summary", str(folder / SUMMARY)]
+    return [*command, "--parts", str(parts)] if parts is not None else command
+
+
+def _start_camera(folder: Path, phases: Sequence[Phase]) -> subprocess.Popen[bytes]:
+    command = ["-m", "benchmarks.shown_camera", "--config", str(folder / "run" / CONFIG_FILE)]
+    for phase in phases:
+        command += ["--phase", str(phase)]
+    return _start(command, folder / "camera.err")
+
+
+def _start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
+    with errors.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )

@@ -1,0 +1,97 @@
+"""What the verdicts of an overloaded line say, judged from laid-out arrivals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from benchmarks.line_overload import OVER, first_usual, judge, phases_of
+from benchmarks.shown_camera import Phase
+from pipeline.messages import Part, Reason, Verdict, VerdictRecord
+from plc.payloads import verdict_payload
+from plc.verdict_watch import Arrival
+
+START_NS = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()) * 1_000_000_000
+MS = 1_000_000
+DEADLINE_MS = 2000
+
+
+def arrival(
+    sequence: int, captured_ms: int, took_ms: int, reason: Reason = Reason.BELOW_THRESHOLD
+) -> Arrival:
+    """A part's verdict, decided as it arrives; late when it takes longer than the deadline."""
+    passed = reason is Reason.BELOW_THRESHOLD
+    captured_ns = START_NS + captured_ms * MS
+    record = VerdictRecord(
+        part=Part(3, "s", sequence),
+        verdict=Verdict.PASS if passed else Verdict.UNINSPECTED,
+        reason=reason,
+        text="",
+        score=0.1 if passed else None,
+        threshold=0.5,
+        bundle_id="b",
+        calibration_id="c",
+        captured_wall_ns=captured_ns,
+        decided_wall_ns=captured_ns + took_ms * MS,
+        deadline_wall_ns=captured_ns + DEADLINE_MS * MS,
+        late=took_ms > DEADLINE_MS,
+        latency_ms=float(took_ms),
+        simulated=True,
+        source="camera",
+        truth=None,
+        defects=(),
+        stamps=(),
+    )
+    return Arrival(verdict_payload(record), captured_ns + took_ms * MS)
+
+
+def overloaded() -> list[Arrival]:
+    """4 parts at 10/s; 6 at 30/s, of which two are given up; 6 at 10/s, slow at first."""
+    parts = [arrival(n, 100 * n, 90 + n) for n in range(1, 5)]
+    for place, number in enumerate(range(5, 11)):
+        reason = Reason.OVERLOAD if number in (7, 9) else Reason.BELOW_THRESHOLD
+        parts.append(arrival(number, 500 + 30 * place, 400, reason))
+    took_ms = (400, 300, 90, 94, 90, 90)
+    parts += [arrival(11 + n, 680 + 100 * n, took) for n, took in enumerate(took_ms)]
+    return parts
+
+
+PHASES = [Phase(10.0, 4), Phase(30.0, 6), Phase(10.0, 6)]
+
+
+def test_an_overload_is_counted_by_its_phases() -> None:
+    found = judge(overloaded(), PHASES, throughput=20.0, batch=2)
+    assert (found.parts, found.inspected, found.reasons) == (6, 4, {"OVERLOAD": 2})
+    assert found.usual_ms == pytest.approx(94, abs=0.5)
+    assert found.offered_per_second == pytest.approx(6 / 0.18, rel=0.01)
+    assert found.kept == pytest.approx(4 / 0.18 / 20, rel=0.01)
+    assert found.overload_p99_ms == pytest.approx(400, abs=0.5)
+    assert (found.recovery_parts, found.recovery_s) == (2, pytest.approx(0.2, abs=0.001))
+    assert (found.passed_late, found.came_late, found.unheard) == (0, 0, 0)
+
+
+def test_a_late_pass_and_a_missing_verdict_show() -> None:
+    arrivals = overloaded()
+    arrivals[4] = arrival(5, 500, DEADLINE_MS + 50)
+    in_time = arrivals[5]
+    arrivals[5] = Arrival(in_time.verdict, in_time.at_wall_ns + DEADLINE_MS * MS)
+    found = judge(arrivals[:-1], PHASES, throughput=20.0, batch=2)
+    assert (found.passed_late, found.came_late, found.unheard) == (1, 1, 1)
+
+
+def test_a_batch_of_usual_parts_in_a_row_is_a_recovery() -> None:
+    took = [200, 90, 200, 90, 90, 90]
+    parts = [arrival(n, 100 * n, ms) for n, ms in enumerate(took, 1)]
+    assert first_usual(parts, 100.0, 1) == 1
+    assert first_usual(parts, 100.0, 3) == 3
+    assert first_usual(parts, 100.0, 4) is None
+    given_up = arrival(9, 900, 10, Reason.DEADLINE)
+    assert first_usual([given_up, *parts[:1]], 100.0, 1) is None
+
+
+def test_phases_last_as_long_as_asked_and_hold_some_batches() -> None:
+    half, over, again = phases_of(24.0, 10.0, 8)
+    assert (half.rate_hz, half.parts) == (12.0, 120) == (again.rate_hz, again.parts)
+    assert (over.rate_hz, over.parts) == (OVER * 24.0, 360)
+    assert [phase.parts for phase in phases_of(24.0, 0.1, 8)] == [32, 32, 32]
