@@ -22,8 +22,6 @@ READINGS = 200
 """How often memory is read."""
 TOGETHER = 5
 """Readings whose median is the figure at a part."""
-BEHIND = 100
-"""Parts that the line still has to do at the last reading, so that no process ends before it."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,14 @@ def measure_endurance(choice: LineChoice, parts: int, limits: Limits) -> Finding
     parts uninspected, or a process is started again.
     """
     bare = bare_loop(choice, 5)
-    settings = {**PATIENT, "camera.rate_hz": "null"}
+    settings = {**PATIENT, "camera.rate_hz": "null", "camera.parts": "null"}
     readings: list[Reading] = []
-    with watched_line(choice, settings, parts=parts + BEHIND) as line:
+    with watched_line(choice, settings) as line:
         for count in reading_points(parts):
             line.wait_for_verdicts(count)
             readings.append(Reading(count, line_memory(line.pid)))
             _tell(readings[-1], parts)
+        line.stop()
         run = line.finish()
     complete(run.summary)
     return judge(readings, limits, bare, run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,10 @@ class WatchedLine:
         self._watch.send(Command.START)
         self.wait(lambda watch: "RUNNING" in watch.states, "it ran")
 
+    def stop(self) -> None:
+        """Ask for no further parts, as Ctrl-C does; those in flight get their verdicts."""
+        self.processes[0].send_signal(signal.SIGINT)
+
     def finish(self) -> Run:
         """Wait for the end of its parts. Raises LineError where it does not end well."""
         code = self.processes[0].wait()
@@ -130,7 +135,8 @@ def watched_line(
 ) -> Iterator[WatchedLine]:
     """A running line that has begun.
 
-    Its own camera shows `parts` parts; with `phases` a `benchmarks.shown_camera` takes its place.
+    Its own camera shows `parts` parts, None as the configuration says; with `phases` a
+    `benchmarks.shown_camera` takes its place.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
