@@ -60,8 +60,8 @@ class Limits:
 
 
 def measure_endurance(choice: LineChoice, parts: int, limits: Limits) -> Finding:
-    """One run of the line, as fast as it takes its parts. Raises LineError where it fails, leaves
-    parts uninspected, or a process is started again.
+    """One run of the line, as fast as it takes its parts. Raises LineError where it fails or leaves
+    parts uninspected.
     """
     bare = bare_loop(choice, 5)
     settings = {**PATIENT, "camera.rate_hz": "null", "camera.parts": "null"}

@@ -15,6 +15,7 @@ from benchmarks.line_run import PATIENT, run_line
 from benchmarks.shown_camera import Phase
 from benchmarks.spread import spread
 from benchmarks.table import text_table
+from pipeline.errors import LineError
 from pipeline.messages import Verdict
 from plc.verdict_watch import Arrival
 
@@ -89,12 +90,18 @@ def phases_of(rate: float, seconds: float, batch: int) -> list[Phase]:
 def judge(
     arrivals: Sequence[Arrival], phases: Sequence[Phase], throughput: float, batch: int
 ) -> Overload:
-    """What the verdicts of one run say; `throughput` in parts per second."""
+    """What the verdicts of one run say; `throughput` in parts per second.
+
+    Raises LineError where nothing was inspected before the overload, or a phase was not heard of.
+    """
     first, second = phases[0].parts, phases[0].parts + phases[1].parts
     before = [it for it in arrivals if it.verdict.sequence <= first]
     during = [it for it in arrivals if first < it.verdict.sequence <= second]
     after = [it for it in arrivals if it.verdict.sequence > second]
-    usual_ms = max(inspected_ms(before))
+    if not (during and after):
+        raise LineError("no verdict of a whole phase was heard; look at the line with run_line")
+    before_ms = inspected_ms(before)
+    before_p99_ms, usual_ms = percentiles_of(before_ms).p99, max(before_ms)
     in_time_ms = inspected_ms(during)
     duration_s = _span_s(during[:1], after[:1])
     back = first_usual(after, usual_ms, batch)
@@ -106,7 +113,7 @@ def judge(
         parts=len(during),
         inspected=len(in_time_ms),
         reasons=uninspected(during),
-        before_p99_ms=percentiles_of(inspected_ms(before)).p99,
+        before_p99_ms=before_p99_ms,
         usual_ms=usual_ms,
         overload_p99_ms=percentiles_of(in_time_ms).p99 if in_time_ms else None,
         recovery_parts=back,

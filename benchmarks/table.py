@@ -40,7 +40,7 @@ def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
 def list_of(read: Callable[[str], T]) -> Callable[[str], list[T]]:
     """A reader of values with commas between, each by `read` and taken once, for argparse."""
 
-    def values(text: str) -> list[T]:
+    def comma_separated(text: str) -> list[T]:
         return list(dict.fromkeys(read(part.strip()) for part in text.split(",")))
 
-    return values
+    return comma_separated

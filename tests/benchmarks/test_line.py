@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.line_choice import LineChoice
+from benchmarks.line_run import run_line
 from calibration.record import save_and_activate
 from calibration_records import calibration_record
+from pipeline.errors import LineError
 from stages.bundle import load_bundle
 from stages.device import compute_dtype
 
@@ -22,11 +25,15 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def benchmark(report: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """One round of the benchmark on a port of its own."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def benchmark(report: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One round of the benchmark on a port of its own."""
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.line", "--set", f"mqtt.broker.port={port}"]
     command += ["--parts", "40", "--rounds", "1", "--json", str(report), *arguments]
     return subprocess.run(
@@ -91,6 +98,12 @@ def test_an_overloaded_line_passes_nothing_late_and_answers_every_part(tmp_path)
     assert found["inspected"] + sum(found["reasons"].values()) == found["parts"]
     assert (found["passed_late"], found["unheard"]) == (0, 0)
     assert found["offered_per_second"] > found["throughput"]
+
+
+def test_a_line_that_cannot_start_says_why(tiny_line):
+    with pytest.raises(LineError, match=r"ended before it (was ready|told its state)") as caught:
+        run_line(LineChoice(tiny_line, (f"mqtt.broker.port={free_port()}",)), parts=1)
+    assert "calibrate_line" in str(caught.value)
 
 
 def test_memory_is_read_and_judged(small_line, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.line_overload import OVER, first_usual, judge, phases_of
 from benchmarks.shown_camera import Phase
+from pipeline.errors import LineError
 from pipeline.messages import Part, Reason, Verdict, VerdictRecord
 from plc.payloads import verdict_payload
 from plc.verdict_watch import Arrival
@@ -78,6 +79,15 @@ def test_a_late_pass_and_a_missing_verdict_show() -> None:
     arrivals[5] = Arrival(in_time.verdict, in_time.at_wall_ns + DEADLINE_MS * MS)
     found = judge(arrivals[:-1], PHASES, throughput=20.0, batch=2)
     assert (found.passed_late, found.came_late, found.unheard) == (1, 1, 1)
+
+
+def test_a_run_in_which_nothing_was_inspected_or_heard_says_so() -> None:
+    arrivals = overloaded()
+    given_up = [arrival(n, 100 * n, 10, Reason.DEADLINE) for n in range(1, 5)]
+    with pytest.raises(LineError, match="not one part was inspected"):
+        judge(given_up + arrivals[4:], PHASES, throughput=20.0, batch=2)
+    with pytest.raises(LineError, match="a whole phase"):
+        judge(arrivals[:10], PHASES, throughput=20.0, batch=2)
 
 
 def test_a_batch_of_usual_parts_in_a_row_is_a_recovery() -> None:
