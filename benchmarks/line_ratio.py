@@ -44,7 +44,7 @@ def measure_ratio(
     LineError where a line fails, or does not inspect a part at full speed.
     """
     wanted = sorted({*loads, HALF})
-    done = [_round(choice, parts, wanted, batch) for _ in _told(rounds)]
+    done = [_round(choice, parts, wanted, batch) for _ in range(rounds)]
     batches = [one.bare["batch_ms_p50"] for one in done]
     ratios = {"line / bare loop": spread([one.ratio for one in done])}
     ratios |= {f"p50 at {load:g} % / batch": _of_batch(done, load) for load in wanted}
@@ -57,11 +57,6 @@ def measure_ratio(
     texts = [_ratio_text(done, ratios["line / bare loop"]), _hops_text(done[-1])]
     texts.append(_load_text(done, wanted, statistics.median(batches)))
     return Finding(content, "\n\n".join(texts), ratios)
-
-
-def _told(rounds: int) -> range:
-    print(f"bare loop and line in turn, rounds: {rounds}", file=sys.stderr, flush=True)
-    return range(rounds)
 
 
 def _round(choice: LineChoice, parts: int, loads: Sequence[float], batch: int) -> Round:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class WatchedLine:
         while not self._watch.wait(until, LOOK_S):
             for process in self.processes:
                 if process.poll() is not None and not self._watch.wait(until, LOOK_S):
-                    raise LineError(f"the line ended before {what}:\n{self._last_words()}")
+                    raise LineError(f"the line ended before {what}:\n{_last_words(self._folder)}")
 
     def wait_for_verdicts(self, count: int) -> None:
         """Wait until so many verdicts have come. Raises LineError as `wait`."""
@@ -83,29 +83,19 @@ class WatchedLine:
 
     def finish(self) -> Run:
         """Wait for the end of its parts. Raises LineError where it does not end well."""
-        code = self.processes[0].wait()
-        if code != 0:
-            raise LineError(f"run_line ended with {code}:\n{self._last_words()}")
-        summary = json.loads((self._folder / SUMMARY).read_text(encoding="utf-8"))
-        return Run(summary, self._watch.arrivals())
+        line, *cameras = self.processes
+        while line.poll() is None:
+            if any(camera.poll() for camera in cameras):
+                raise LineError(f"the camera ended by a fault:\n{_last_words(self._folder)}")
+            with suppress(subprocess.TimeoutExpired):  # it has parts to do yet
+                line.wait(LOOK_S)
+        return Run(_summary(line, self._folder), self._watch.arrivals())
 
     def end(self) -> None:
         """End what still runs, and stop listening."""
         self._watch.close()
         for process in self.processes:
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def _last_words(self) -> str:
-        return "".join(
-            file.read_text(encoding="utf-8", errors="replace")[-2000:]
-            for file in sorted(self._folder.glob("*.err"))
-        )
+            _end(process)
 
 
 def unwatched_line(choice: LineChoice, parts: int) -> dict[str, Any]:
@@ -117,12 +107,11 @@ def unwatched_line(choice: LineChoice, parts: int) -> dict[str, Any]:
         folder = Path(name)
         changed = choice.changed({**PATIENT, **_places(folder), "camera.rate_hz": "null"})
         process = _start(_line_command(changed, folder, parts), folder / "line.err")
-        code = process.wait()
-        if code != 0:
-            errors = (folder / "line.err").read_text(encoding="utf-8", errors="replace")
-            raise LineError(f"run_line ended with {code}:\n{errors}")
-        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    return complete(summary)
+        try:
+            process.wait()
+            return complete(_summary(process, folder))
+        finally:
+            _end(process)
 
 
 @contextmanager
@@ -156,7 +145,12 @@ def watched_line(
 
 
 def _places(folder: Path) -> Settings:
-    return {"data_folder": f"{folder}/data", "run_folder": f"{folder}/run"}
+    """Its own folders; and a fault ends it, since nobody is there to reset it."""
+    return {
+        "data_folder": f"{folder}/data",
+        "run_folder": f"{folder}/run",
+        "supervision.hold_fault": "false",
+    }
 
 
 def _line_command(choice: LineChoice, folder: Path, parts: int | None) -> list[str]:
@@ -182,3 +176,28 @@ def _start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
+
+
+def _summary(line: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
+    """What a line that has ended wrote. Raises LineError where it did not end well."""
+    if line.returncode != 0:
+        raise LineError(f"run_line ended with {line.returncode}:\n{_last_words(folder)}")
+    summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    return summary
+
+
+def _last_words(folder: Path) -> str:
+    return "".join(
+        file.read_text(encoding="utf-8", errors="replace")[-2000:]
+        for file in sorted(folder.glob("*.err"))
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

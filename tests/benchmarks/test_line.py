@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from benchmarks.line_choice import LineChoice
-from benchmarks.line_run import run_line
+from benchmarks.line_run import run_line, watched_line
+from benchmarks.shown_camera import Phase
 from calibration.record import save_and_activate
 from calibration_records import calibration_record
 from pipeline.errors import LineError
@@ -104,6 +105,16 @@ def test_a_line_that_cannot_start_says_why(tiny_line):
     with pytest.raises(LineError, match=r"ended before it (was ready|told its state)") as caught:
         run_line(LineChoice(tiny_line, (f"mqtt.broker.port={free_port()}",)), parts=1)
     assert "calibrate_line" in str(caught.value)
+
+
+def test_a_camera_that_is_killed_ends_the_measurement(small_line):
+    choice = LineChoice(small_line, (f"mqtt.broker.port={free_port()}",))
+    with watched_line(choice, phases=[Phase(20.0, 100_000)]) as line:
+        line.wait_for_verdicts(1)
+        line.processes[1].kill()
+        with pytest.raises(LineError, match="the camera ended by a fault"):
+            line.finish()
+    assert all(process.returncode is not None for process in line.processes)
 
 
 def test_memory_is_read_and_judged(small_line, tmp_path):
