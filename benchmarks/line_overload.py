@@ -151,7 +151,9 @@ def _faults(found: Sequence[Overload]) -> list[str]:
     stuck = sum(one.recovery_parts is None for one in found)
     faults = [f"{late} parts were decided PASS after their deadline"] if late else []
     faults += [f"{lost} parts got no verdict that was heard"] if lost else []
-    return faults + ([f"{stuck} lines did not recover"] if stuck else [])
+    if stuck:
+        faults.append(f"the line did not recover in {stuck} of {len(found)} rounds")
+    return faults
 
 
 def _text(found: Sequence[Overload]) -> str:
