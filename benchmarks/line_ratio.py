@@ -121,7 +121,9 @@ def _hops_text(last: Round) -> str:
 
 
 def _order(name: str) -> int:
-    return HOPS.index(name) if name in HOPS else len(HOPS)
+    """Stages that share processes stand where the first of them would."""
+    first = name.partition("+")[0]
+    return HOPS.index(first) if first in HOPS else len(HOPS)
 
 
 def _load_text(rounds: Sequence[Round], loads: Sequence[float], batch_ms: float) -> str:
