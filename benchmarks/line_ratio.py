@@ -110,13 +110,15 @@ def _ratio_text(rounds: Sequence[Round], ratio: Spread) -> str:
 def _hops_text(last: Round) -> str:
     """Where the time goes in the line, by its own clock, of the last round."""
     runs = (last.full, last.loads[HALF].summary)
+    names = sorted(last.full["latency_ms"], key=_order)
+    wide = 2 + max(len(name) for name in names)
     lines = [
-        f"{'hop, ms':16}{'at full load':>26}{'at half load':>26}",
-        f"{'':16}{'p50':>13}{'p99':>13}{'p50':>13}{'p99':>13}",
+        f"{'hop, ms':{wide}}{'at full load':>26}{'at half load':>26}",
+        f"{'':{wide}}{'p50':>13}{'p99':>13}{'p50':>13}{'p99':>13}",
     ]
-    for name in sorted(last.full["latency_ms"], key=_order):
+    for name in names:
         figures = [run["latency_ms"][name][share] for run in runs for share in ("p50", "p99")]
-        lines.append(f"{name:16}" + "".join(f"{figure:13.1f}" for figure in figures))
+        lines.append(f"{name:{wide}}" + "".join(f"{figure:13.1f}" for figure in figures))
     return "\n".join(lines)
 
 
