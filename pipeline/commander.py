@@ -34,6 +34,11 @@ class Commander:
         self._switch: RecipeSwitch | None = None
         self._closed = ""
 
+    @property
+    def loading(self) -> str:
+        """What is said while processes end and begin for another recipe; empty otherwise."""
+        return self._on_its_way() if self._switch is not None and self._switch.loading else ""
+
     def take(self, requests: Iterable[Request]) -> bool:
         """Act on what is new; whether there are answers that the order does not have yet."""
         for request in requests:
@@ -95,9 +100,10 @@ class Commander:
 
     def _unprepared(self) -> str:
         """Why the line cannot take parts now; empty where it can."""
-        if self._switch is not None:
-            return f"recipe {self._switch.config.recipe} is being loaded"
-        return self._group.waiting_for()
+        return self._on_its_way() or self._group.waiting_for()
+
+    def _on_its_way(self) -> str:
+        return f"recipe {self._switch.config.recipe} is being loaded" if self._switch else ""
 
     def _select(self, request: Request) -> str | None:
         by_hand = [w.name for w in self._group.workers if w.by_hand and w.row.reloads]
@@ -120,7 +126,7 @@ class Commander:
         self._group.retire({w.row.name for w in self._group.workers if w.row.reloads})
         self._book.update(recipe=switch.config.recipe)
         self._desk.answer(switch.request, "")
-        self._move(Event.RECIPE, f"recipe {switch.config.recipe} is being loaded")
+        self._move(Event.RECIPE, self.loading)
 
     def _publish_answers(self) -> bool:
         news = self._desk.recent != self._book.order.answers

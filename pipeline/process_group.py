@@ -149,9 +149,16 @@ class ProcessGroup:
         """Whether every worker works."""
         return all(worker.ready for worker in self.workers)
 
-    def waiting_for(self) -> str:
-        """`waiting for` the workers that do not work now; empty where all do."""
-        away = [worker.name for worker in self.workers if not worker.ready]
+    def waiting_for(self, *, reloading: bool = False) -> str:
+        """`waiting for` the workers that do not work now; empty where all do.
+
+        With `reloading`, those that another recipe replaces are not missed.
+        """
+        away = [
+            worker.name
+            for worker in self.workers
+            if not (worker.ready or (reloading and worker.row.reloads))
+        ]
         return f"waiting for {', '.join(away)}" if away else ""
 
     def all_ended(self, names: Iterable[str]) -> bool:

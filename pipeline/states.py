@@ -7,7 +7,8 @@
            │                                                 PAUSED ◄───────────────────┘
          FAULT ◄── from everywhere but HALTED       stop, end ─► STOPPING ─► READY or HALTED
 
-Only the supervisor moves the line, and each move has a cause that the PLC is told.
+Only the supervisor moves the line, and each move has a cause that the PLC is told. Trouble in
+READY, PAUSED and STOPPING, where no parts are taken, changes the cause and not the state.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ TRANSITIONS: dict[LineState, dict[Event, LineState]] = {
     },
     S.READY: {
         E.START: S.RUNNING,
+        E.TROUBLE: S.READY,
+        E.MENDED: S.READY,
         E.RECIPE: S.READY,
         E.END: S.STOPPING,
         E.FAIL: S.FAULT,
@@ -70,6 +73,8 @@ TRANSITIONS: dict[LineState, dict[Event, LineState]] = {
     },
     S.PAUSED: {
         E.RESUME: S.RUNNING,
+        E.TROUBLE: S.PAUSED,
+        E.MENDED: S.PAUSED,
         E.RECIPE: S.PAUSED,
         E.STOP: S.STOPPING,
         E.END: S.STOPPING,
@@ -78,6 +83,8 @@ TRANSITIONS: dict[LineState, dict[Event, LineState]] = {
     S.STOPPING: {
         E.DRAINED: S.READY,
         E.HALT: S.HALTED,
+        E.TROUBLE: S.STOPPING,
+        E.MENDED: S.STOPPING,
         E.END: S.STOPPING,
         E.FAIL: S.FAULT,
     },

@@ -20,7 +20,7 @@ from pipeline.line_view import FlowCounter, LineView, RateMeter, stage_view
 from pipeline.order_book import OrderBook
 from pipeline.process_group import Loss, ProcessGroup, Worker
 from pipeline.run_folder import RunFolder
-from pipeline.states import CAPTURING, Event, next_state
+from pipeline.states import CAPTURING, TRANSITIONS, Event, next_state
 from pipeline.summary import RunSummary
 from pipeline.telemetry import GpuWatch
 from pipeline.wire import SupervisorControl, new_context
@@ -71,6 +71,7 @@ class Supervisor:
         self._started_s = clock()
         self._parts_per_second = 0.0
         self._stop_requests = 0
+        self._trouble = ""
         self._fault: LineError | None = None
         self.statistics: LineStatistics | None = None
 
@@ -109,24 +110,26 @@ class Supervisor:
             case LineState.PREOPERATIONAL if self._group.all_ready():
                 by_itself = self._config.supervision.autostart
                 self._move(Event.BEGIN if by_itself else Event.WAIT, "all processes are ready")
-            case LineState.RUNNING | LineState.DEGRADED:
-                self._judge_running()
             case LineState.PAUSED | LineState.READY:
                 if self._commander.go_on(self._idle()):
                     self._give_order()
             case LineState.STOPPING if self._idle():
                 self._move(Event.DRAINED, "every part has its verdict")
+        if Event.TROUBLE in TRANSITIONS[self._order.state]:
+            self._judge_trouble()
 
-    def _judge_running(self) -> None:
-        """RUNNING while every process works and nobody sounds an alarm, else DEGRADED."""
-        away, alarms = self._group.waiting_for(), self._alarms()
+    def _judge_trouble(self) -> None:
+        """Say what is wrong while a process is away or somebody sounds an alarm, and its end."""
+        loading = self._commander.loading
+        away, alarms = self._group.waiting_for(reloading=bool(loading)), self._alarms()
         trouble = "; ".join([away] * bool(away) + alarms)
         if trouble and trouble != self._order.cause:
             self._move(Event.TROUBLE, trouble)
-        elif not trouble and self._order.state is LineState.DEGRADED:
-            was_away = self._order.cause.startswith("waiting for ")
-            cause = "all processes are ready again" if was_away else "the alarm is over"
-            self._move(Event.MENDED, cause)
+        elif not trouble and self._trouble and self._order.cause == self._trouble:
+            was_away = self._trouble.startswith("waiting for ")
+            over = "all processes are ready again" if was_away else "the alarm is over"
+            self._move(Event.MENDED, loading or over)
+        self._trouble = trouble
 
     def _alarms(self) -> list[str]:
         return [

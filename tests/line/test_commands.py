@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,9 @@ def test_a_recipe_is_changed_while_the_line_is_paused(line, plc, verify, tmp_pat
     assert plc.command("select_recipe", recipe="cap_b")["result"] == "accepted"
     status = plc.wait_for_status("PAUSED", "recipe cap_b is loaded")
     assert status["recipe"] == "cap_b"
+    causes = [status["cause"] for status in plc.said["status"]]
+    loading = causes[causes.index("recipe cap_b is being loaded") :]
+    assert loading == ["recipe cap_b is being loaded", "recipe cap_b is loaded"]
     assert plc.command("resume")["result"] == "accepted"
 
     plc.wait_for_inspected(3)
@@ -93,6 +98,50 @@ def test_a_recipe_is_changed_while_the_line_is_paused(line, plc, verify, tmp_pat
     assert line.stage_pid("reconstruction") != before["reconstruction"]
     assert line.stop() == 0
     assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))
+
+
+@pytest.mark.parametrize("stage", ["segmentation", "decision", "acquisition"])
+def test_a_process_that_dies_in_a_paused_line_is_told_and_replaced(line, plc, verify, stage):
+    line.start(*PATIENT)
+    plc.wait_for_inspected(3)
+    plc.command("pause")
+    plc.wait(all_settled, "verdicts of the parts in flight")
+    plc.said["status"].clear()
+
+    os.kill(line.stage_pid(stage), signal.SIGKILL)
+
+    line.wait_for(f"PAUSED: waiting for {stage}")
+    plc.wait_for_status("PAUSED", "all processes are ready again")
+    told = [(status["state"], status["cause"]) for status in plc.said["status"]]
+    # Without decision nobody speaks for the line but the broker, with its last will.
+    first = ("OFFLINE", "lost") if stage == "decision" else ("PAUSED", f"waiting for {stage}")
+    assert told[0][0] == first[0]
+    assert first[1] in told[0][1]
+    assert plc.command("resume")["result"] == "accepted"
+    plc.wait_for_inspected(3)
+    assert line.stop() == 0
+    assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))
+
+
+def test_a_silent_process_of_a_line_that_waits_for_start_is_told_and_replaced(line, plc, verify):
+    line.start(
+        *PATIENT,
+        *("--set", "supervision.autostart=false"),
+        *("--set", "supervision.silence_timeout_s=2"),
+        ready=False,
+    )
+    line.wait_for("READY: all processes are ready")
+    plc.wait_for_status("READY", "all processes are ready")
+
+    os.kill(line.stage_pid("segmentation"), signal.SIGSTOP)
+
+    plc.wait_for_status("READY", "waiting for segmentation")
+    assert plc.command("start")["reason"].startswith("waiting for segmentation")
+    plc.wait_for_status("READY", "all processes are ready again")
+    assert plc.command("start")["result"] == "accepted"
+    plc.wait_for_inspected(3)
+    assert line.stop() == 0
+    verify(line, plc)
 
 
 def test_parts_follow_the_encoder_of_the_simulated_plc(line, run_cli, verify):

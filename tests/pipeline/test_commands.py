@@ -150,6 +150,10 @@ def in_state(state: LineState) -> Condition:
     return lambda order: order.state is state
 
 
+def because(cause: str) -> Condition:
+    return lambda order: order.cause == cause
+
+
 def test_pause_takes_no_parts_and_resume_takes_them_again(play: Callable[..., Stages]) -> None:
     def script(line: Stages) -> Iterator[Condition]:
         yield in_state(LineState.RUNNING)
@@ -213,6 +217,7 @@ def test_a_line_without_autostart_waits_for_start(play: Callable[..., Stages]) -
         yield in_state(LineState.RUNNING)
 
     line = play(script, supervision__autostart=False)
+    assert (LineState.READY, "waiting for segmentation") in line.history
     assert line.answers["early"].reason == "waiting for segmentation"
     assert line.answers["1"].accepted
     assert line.states[:2] == [LineState.READY, LineState.RUNNING]
@@ -233,6 +238,65 @@ def test_resume_is_refused_while_a_process_is_away(play: Callable[..., Stages]) 
     line = play(script)
     assert line.answers["2"].reason == "waiting for segmentation"
     assert (line.answers["1"].accepted, line.answers["3"].accepted) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("state", "command"), [(LineState.PAUSED, Command.PAUSE), (LineState.STOPPING, Command.STOP)]
+)
+def test_trouble_of_a_line_that_takes_no_parts_is_its_cause(
+    play: Callable[..., Stages], state: LineState, command: Command
+) -> None:
+    def script(line: Stages) -> Iterator[Condition]:
+        yield in_state(LineState.RUNNING)
+        line.last = 3
+        yield lambda order: order.last_sequence == 3
+        yield line.ask("1", command)
+        line.away = {"segmentation"}
+        yield because("waiting for segmentation")
+        line.alarm = "the disk is full"
+        yield because("waiting for segmentation; the disk is full")
+        line.away = set()
+        yield because("the disk is full")
+        line.alarm = ""
+        yield because("the alarm is over")
+        line.away = {"decision"}
+        yield because("waiting for decision")
+        line.away = set()
+        yield because("all processes are ready again")
+        line.settled = 3
+
+    line = play(script)
+    assert {told for told, _ in line.history[2:8]} == {state}
+    assert [cause for _, cause in line.history[1:8]] == [
+        f"command {command}",
+        "waiting for segmentation",
+        "waiting for segmentation; the disk is full",
+        "the disk is full",
+        "the alarm is over",
+        "waiting for decision",
+        "all processes are ready again",
+    ]
+    assert not any(order.capture for order in line.orders if order.state is state)
+
+
+def test_trouble_outlasts_a_command(play: Callable[..., Stages]) -> None:
+    def script(line: Stages) -> Iterator[Condition]:
+        yield in_state(LineState.RUNNING)
+        line.alarm = "the disk is full"
+        yield in_state(LineState.DEGRADED)
+        yield line.ask("1", Command.PAUSE)
+        yield because("the disk is full")
+        yield line.ask("2", Command.RESUME)
+        yield in_state(LineState.DEGRADED)
+
+    line = play(script)
+    assert line.history[1:6] == [
+        (LineState.DEGRADED, "the disk is full"),
+        (LineState.PAUSED, "command pause"),
+        (LineState.PAUSED, "the disk is full"),
+        (LineState.RUNNING, "command resume"),
+        (LineState.DEGRADED, "the disk is full"),
+    ]
 
 
 def test_what_does_not_fit_the_state_is_refused_and_changes_nothing(
