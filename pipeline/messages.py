@@ -44,6 +44,7 @@ class Reason(StrEnum):
     MODEL_MISMATCH = "MODEL_MISMATCH"
     MESSAGE_DAMAGED = "MESSAGE_DAMAGED"
     STAGE_FAULT = "STAGE_FAULT"
+    NOT_RECORDED = "NOT_RECORDED"
     LINE_STOPPED = "LINE_STOPPED"
 
 
@@ -62,6 +63,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.MODEL_MISMATCH: "the score comes from another model than the calibrated one",
     Reason.MESSAGE_DAMAGED: "a message about the part was damaged between two processes",
     Reason.STAGE_FAULT: "a stage failed on this part; its log has the cause",
+    Reason.NOT_RECORDED: "the verdict could not be recorded: the ledger's disk is full or fails",
     Reason.LINE_STOPPED: "the line stopped before the part was inspected",
 }
 

@@ -2,7 +2,8 @@
 
 Decision never waits for it. Its journal is the queue: rows and the position up to which it is read
 are committed together, so a kill on either side neither loses a part nor writes one twice. Where
-the database cannot be written, the recorder says so and tries again; the journal keeps everything.
+the database cannot be written, the line is DEGRADED with that cause, the recorder tries again, and
+the journal keeps everything.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ LINES_PER_TICK = 500
 POLL_NS = 50_000_000
 """Pause between two looks at a journal that is read to its end."""
 RETRY_NS = 1_000_000_000
+ALARM_FROM = 2
+"""Attempts that fail one after the other before the PLC hears of it: another program may hold the
+database for a moment."""
 TIDY_NS = 1_000_000_000
 
 
@@ -45,6 +49,7 @@ class Recorder:
         self._store: Store | None = None
         self._at_end = False
         self._problem = ""
+        self._failures = 0
         self._next_look_ns = 0
         self._next_tidy_ns = 0
         self.damaged = 0
@@ -75,9 +80,12 @@ class Recorder:
         return ()
 
     def report(self) -> StageReport:
-        """Idle when the journal is read to its end; a warning while something cannot be stored."""
+        """Idle when the journal is read to its end; a warning while something cannot be stored,
+        and an alarm where that are the verdicts.
+        """
         warnings = [text for text in (self._problem, self._image_warning()) if text]
-        return StageReport(idle=self._at_end, warning=" ".join(warnings))
+        alarm = self._problem if self._failures >= ALARM_FROM else ""
+        return StageReport(idle=self._at_end, warning=" ".join(warnings), alarm=alarm)
 
     def close(self) -> None:
         """Read the journal to its end, unless the database fails, and close."""
@@ -102,7 +110,7 @@ class Recorder:
             return False
         if self._problem:
             self._log.info("the reject log can be written again")
-        self._problem = ""
+        self._problem, self._failures = "", 0
         return True
 
     def _read_on(self, store: Store) -> None:
@@ -127,6 +135,7 @@ class Recorder:
         if text != self._problem:
             self._log.error("%s", text)
         self._problem = text
+        self._failures += 1
 
     def _image_warning(self) -> str:
         if not self._images.problem:

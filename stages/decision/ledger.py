@@ -25,6 +25,7 @@ from pipeline.messages import (
     PublishedNote,
     Reason,
     SessionNote,
+    Verdict,
     VerdictRecord,
 )
 from pipeline.sequences import Sequences
@@ -184,6 +185,17 @@ class Ledger:
         text = REASON_TEXT[Reason.LINE_STOPPED]
         notes = list(self._open.values())
         return [self._close(note, Reason.LINE_STOPPED, text, now) for note in notes]
+
+    def withhold(self, record: VerdictRecord) -> VerdictRecord:
+        """A verdict of this ledger that cannot be recorded: without record it is UNINSPECTED."""
+        if record.verdict is Verdict.UNINSPECTED:
+            return record
+        reason = Reason.NOT_RECORDED
+        withheld = msgspec.structs.replace(
+            record, verdict=verdict_of(reason), reason=reason, text=REASON_TEXT[reason]
+        )
+        self._statistics.revise(record, withheld)
+        return withheld
 
     def snapshot(self) -> list[LedgerLine]:
         """The lines with which a segment of the journal begins."""

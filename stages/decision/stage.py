@@ -80,24 +80,25 @@ class DecisionStage:
         """Announcements, results and failures in; pictures out."""
         now = self._clock()
         lines: list[LedgerLine] = []
-        evidence: list[Evidence] = []
+        shown: list[Outcome] = []
         for message in messages:
             if isinstance(message, Announcement):
                 note, records = self._announce(message, now)
                 lines += [note, *records] if note else records
             else:
                 assert isinstance(message, InspectionResult | Failure)
-                records, pictures = self._settle(message, now)
+                records = self._settle(message, now)
                 lines += records
-                evidence += pictures
-        self._publish(lines)
-        return evidence
+                shown += [message for record in records if record.has_images]
+        told = {record.part: record for record in self._publish(lines)}
+        return [_evidence(told[outcome.part], outcome) for outcome in shown]
 
     def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
         """Close what is due, and pass the line's state on to the PLC."""
         if order != self._order:
             self._follow(order)
         now = self._clock()
+        self._journal.mend(now.monotonic_ns)
         records = self._ledger.expire(now)
         if self._numbers_are_missing(now.monotonic_ns):
             records += self._ledger.missing_until(order.last_sequence, now)
@@ -111,15 +112,14 @@ class DecisionStage:
 
     def report(self) -> StageReport:
         """How far the ledger is, the totals, and whether the broker is there."""
-        warning = self._plc.warning
-        if self._journal.lost:
-            warning = f"the ledger's disk fails: {self._journal.lost} lines lost. {warning}"
+        warnings = (self._ledger_warning(), self._plc.warning)
+        alarms = (self._recipe_fault, self._journal.fault, self._plc.alarm)
         return StageReport(
             last_sequence=self._ledger.announced_until,
             settled_sequence=self._ledger.settled_until,
-            warning=warning,
+            warning=". ".join(filter(None, warnings)),
             statistics=self._current_statistics(),
-            alarm=self._recipe_fault or self._plc.alarm,
+            alarm="; ".join(filter(None, alarms)),
             requests=self._plc.requests,
         )
 
@@ -204,23 +204,20 @@ class DecisionStage:
         note = self._plc.take_published()
         if note is not None:
             self._ledger.published(note)
-            self._journal.write([note])
+            self._record([note])
 
     def _new_ledger(self, session: str) -> Ledger:
         config = self._config
         margin_ns = config.timing.margin_ms * 1_000_000
         return Ledger(config.line, session, self._rule, margin_ns, config.camera.simulated)
 
-    def _settle(self, outcome: Outcome, now: Now) -> tuple[list[VerdictRecord], list[Evidence]]:
-        records = self._ledger.settle(outcome, now)
-        pictures = [
-            _evidence(record, outcome)
-            for record in records
+    def _settle(self, outcome: Outcome, now: Now) -> list[VerdictRecord]:
+        return [
+            msgspec.structs.replace(record, has_images=True)
             if outcome.view.size and self._wants_pictures(record)
+            else record
+            for record in self._ledger.settle(outcome, now)
         ]
-        if pictures:
-            records = [msgspec.structs.replace(record, has_images=True) for record in records]
-        return records, pictures
 
     def _wants_pictures(self, record: VerdictRecord) -> bool:
         """All rejects and uninspected parts, and evenly spread passes up to the wanted share."""
@@ -229,12 +226,32 @@ class DecisionStage:
         sequence, share = record.part.sequence, self._pass_share
         return int(sequence * share) > int((sequence - 1) * share)
 
-    def _publish(self, lines: Sequence[LedgerLine]) -> None:
-        self._journal.write(lines)
-        for line in lines:
-            if isinstance(line, VerdictRecord):
-                self._plc.publish_verdict(line)
-                self._log_verdict(line)
+    def _publish(self, lines: Sequence[LedgerLine]) -> list[VerdictRecord]:
+        """Record lines, and tell the PLC the verdicts among them, which are given back."""
+        records = [line for line in self._record(lines) if isinstance(line, VerdictRecord)]
+        for record in records:
+            self._plc.publish_verdict(record)
+            self._log_verdict(record)
+        return records
+
+    def _record(self, lines: Sequence[LedgerLine]) -> list[LedgerLine]:
+        """The lines as they are recorded, or will be when the disk takes them: what cannot be
+        recorded before it is published is not published as PASS or REJECT.
+        """
+        written = self._journal.write(lines)
+        rest = [
+            self._ledger.withhold(line) if isinstance(line, VerdictRecord) else line
+            for line in lines[written:]
+        ]
+        self._journal.keep(rest)
+        return [*lines[:written], *rest]
+
+    def _ledger_warning(self) -> str:
+        waiting, lost = self._journal.waiting, self._journal.lost
+        missing = f", {lost} are lost" if lost else ""
+        return (
+            f"{waiting} lines of the ledger wait for its disk{missing}" if waiting else missing[2:]
+        )
 
     def _log_verdict(self, record: VerdictRecord) -> None:
         level = logging.DEBUG if record.verdict is Verdict.PASS else logging.INFO

@@ -51,6 +51,16 @@ class SessionStatistics:
         for stage, latency_ms in hops(record):
             self._latencies[stage].add(latency_ms)
 
+    def revise(self, before: VerdictRecord, after: VerdictRecord) -> None:
+        """Count a verdict that was added as what it has become; its times stay the same."""
+        self._verdicts[before.verdict] -= 1
+        self._verdicts[after.verdict] += 1
+        self._reasons[before.reason] -= 1
+        self._reasons[after.reason] += 1
+        self._verdicts, self._reasons = +self._verdicts, +self._reasons
+        self._compare(before, -1)
+        self._compare(after, 1)
+
     def state(self) -> StatisticsState:
         """What is needed to go on later from here."""
         return StatisticsState(
@@ -83,8 +93,14 @@ class SessionStatistics:
             return
         self._defective += record.truth.defective
         self._good += not record.truth.defective
-        self._escapes += record.truth.defective and record.verdict is Verdict.PASS
-        self._overkill += not record.truth.defective and record.verdict is Verdict.REJECT
+        self._compare(record, 1)
+
+    def _compare(self, record: VerdictRecord, count: int) -> None:
+        """Add to the mistakes if the verdict is one."""
+        if record.truth is not None and record.truth.defective:
+            self._escapes += count * (record.verdict is Verdict.PASS)
+        elif record.truth is not None:
+            self._overkill += count * (record.verdict is Verdict.REJECT)
 
     def _rate(self) -> float:
         """Verdicts per second between the first capture and the last verdict."""

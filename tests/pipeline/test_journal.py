@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,8 +12,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from full_disk import full_disk
 from pipeline.errors import LineError
-from pipeline.journal import JournalWriter, Segment, decode, read_lines, segments
+from pipeline.journal import (
+    UNFINISHED,
+    JournalWriter,
+    NotWrittenError,
+    Segment,
+    decode,
+    read_lines,
+    segments,
+)
 
 SESSION = "20261122-071502-3f9a"
 WRITE_FOR_EVER = """
@@ -156,20 +164,47 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_lines_that_fit_only_in_part_are_taken_back(tmp_path: Path, writer: JournalWriter) -> None:
+def test_what_does_not_fit_is_not_there_and_what_fits_is(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    segment = Segment(SESSION, 1)
+    file = tmp_path / segment.file_name
     writer.append(Note(1))
-    size = (tmp_path / Segment(SESSION, 1).file_name).stat().st_size
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
-    try:
-        with pytest.raises(OSError, match="only 10 of"):
-            writer.append(Note(2), Note(3))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-    writer.append(Note(4))
-    assert notes(tmp_path, Segment(SESSION, 1)) == [1, 4]
+    line = file.stat().st_size
+    for room, fits in ((0, 0), (line - 1, 0), (line, 1), (2 * line + 3, 2)):
+        known = notes(tmp_path, segment)
+        with full_disk(file.stat().st_size + room):
+            with pytest.raises(NotWrittenError, match="File too large") as caught:
+                writer.append(Note(2), Note(3), Note(4))
+            assert caught.value.recorded == fits
+            assert notes(tmp_path, segment) == [*known, 2, 3, 4][: len(known) + fits]
+            if not fits:
+                with pytest.raises(NotWrittenError):
+                    writer.append(Note(5))
+        writer.append(Note(6))
+        assert notes(tmp_path, segment) == [*[*known, 2, 3, 4][: len(known) + fits], 6]
+
+
+def test_a_segment_whose_snapshot_does_not_fit_is_not_begun(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    writer.append(Note(1))
+    with full_disk(100), pytest.raises(OSError, match="File too large"):
+        writer.next_segment(Note(10), Note(11, "x" * 200))
+    assert [file.name for file in tmp_path.iterdir()] == [f"{SESSION}.000001.jsonl"]
+    writer.append(Note(2))
+    writer.next_segment(Note(10), Note(11))
+    writer.append(Note(12))
+    assert notes(tmp_path, Segment(SESSION, 1)) == [1, 2]
+    assert notes(tmp_path, Segment(SESSION, 2)) == [10, 11, 12]
+
+
+def test_a_segment_that_a_killed_writer_left_unfinished_is_removed(tmp_path: Path) -> None:
+    unfinished = tmp_path / f"{SESSION}.000002{UNFINISHED}"
+    unfinished.write_bytes(b'{"number":1}\n')
+    assert segments(tmp_path) == []
+    JournalWriter(tmp_path, SESSION).close()
+    assert not unfinished.exists()
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_a_database_that_cannot_be_opened_costs_nothing_but_time(
     assert not report.idle
     assert str(database_path(config)) in report.warning
     assert "verdicts wait in the journal" in report.warning
+    assert report.alarm == report.warning, "the PLC hears of it"
     assert len(segments(config.ledger_folder)) == 1
     database_path(config).rmdir()
     clock.tick(recorder, 2)
@@ -206,9 +207,10 @@ def test_a_full_database_is_tried_again(config, recorder, clock, make_record):
     writer.append(*(make_record(n, text="x" * 2000) for n in range(1, 100)))
     clock.tick(recorder)
     assert "the disk is full" in recorder.report().warning
+    assert recorder.report().alarm == "", "not of one attempt: the database may only be locked"
     assert recorded(config) == []
     clock.tick(recorder, 2)
-    assert recorder.report().warning == ""
+    assert recorder.report().warning == recorder.report().alarm == ""
     assert recorded(config) == list(range(1, 100))
 
 

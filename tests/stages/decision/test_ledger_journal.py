@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import resource
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from full_disk import full_disk
 from pipeline.journal import JournalWriter, Segment, segments
 from pipeline.messages import LedgerLine, Reason, Truth, Verdict, VerdictRecord
 from stages.decision import ledger_journal
 from stages.decision.ledger import Ledger
 from stages.decision.ledger_journal import (
+    RETRY_NS,
     LedgerJournal,
     close_old_sessions,
     segments_with_lines,
@@ -74,13 +73,22 @@ class Desk:
                 self._shop.announcement(sequence, 10.0 * sequence, truth),
                 self._shop.now(10.0 * sequence),
             )
-            self.journal.write([*([note] if note else []), *records])
+            self.record([*([note] if note else []), *records])
 
     def judge(self, *sequences: int) -> None:
         for sequence in sequences:
             moment = self._shop.now(10.0 * sequence + 100)
             result = self._shop.result(sequence, 0.1, at_ms=10.0 * sequence)
-            self.journal.write(self.ledger.settle(result, moment))
+            self.record(self.ledger.settle(result, moment))
+
+    def record(self, lines: list[Any]) -> None:
+        """As the stage does it."""
+        written = self.journal.write(lines)
+        rest = [
+            self.ledger.withhold(line) if isinstance(line, VerdictRecord) else line
+            for line in lines[written:]
+        ]
+        self.journal.keep(rest)
 
 
 @pytest.fixture
@@ -211,32 +219,104 @@ def test_a_finished_session_is_left_as_it_is(shop: Any, tmp_path: Path) -> None:
     assert file.read_bytes() == before
 
 
-@contextmanager
-def full_disk(file: Path) -> Iterator[None]:
-    """No file may grow beyond the size that this one has."""
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-
-
-def test_a_full_disk_costs_lines_that_are_counted_and_no_verdict(
+def test_what_a_full_disk_does_not_take_is_written_later(
     shop: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk = Desk(shop, tmp_path)
     desk.announce(1, 2, 3)
-    with full_disk(tmp_path / segments(tmp_path)[0].file_name):
+    with full_disk((tmp_path / segments(tmp_path)[0].file_name).stat().st_size):
         desk.judge(1, 2)
-    assert desk.journal.lost == 2
-    assert caplog.text.count("could not be written") == 2
+        desk.journal.mend(1)
+        assert desk.journal.waiting == 2
+        assert "(File too large): parts are UNINSPECTED until it can" in desk.journal.fault
+    assert caplog.text.count("cannot be written") == 1
     desk.judge(3)
-    assert desk.journal.lost == 2
-    assert [record.part.sequence for record in verdicts(tmp_path, shop.session)] == [3]
-    assert desk.ledger.statistics().verdicts[Verdict.PASS] == 3
+    assert desk.journal.waiting == 3, "nothing overtakes what waits"
+    desk.journal.mend(RETRY_NS)
+    assert desk.journal.waiting == 3, "not before its time"
+    desk.journal.mend(1 + RETRY_NS)
+    assert (desk.journal.waiting, desk.journal.fault, desk.journal.lost) == (0, "", 0)
+    given = [(record.part.sequence, record.reason) for record in verdicts(tmp_path, shop.session)]
+    assert given == [(n, Reason.NOT_RECORDED) for n in (1, 2, 3)]
+    again = Desk(shop, tmp_path)
+    assert again.ledger.statistics() == desk.ledger.statistics()
+    assert again.ledger.statistics().reasons == {Reason.NOT_RECORDED: 3}
+    assert again.ledger.settled_until == 3
+
+
+def test_a_disk_that_takes_only_some_lines_says_which(shop: Any, tmp_path: Path) -> None:
+    desk = Desk(shop, tmp_path)
+    file = tmp_path / segments(tmp_path)[0].file_name
+    desk.announce(1)
+    size = file.stat().st_size
+    desk.announce(2)
+    line = file.stat().st_size - size
+    notes = [desk.ledger.announce(shop.announcement(n), shop.now(30))[0] for n in (3, 4)]
+    with full_disk(file.stat().st_size + line + 5):
+        assert desk.journal.write(notes) == 1
+        desk.journal.keep(notes[1:])
+        assert desk.journal.write(notes) == 0, "while it fails, nothing is tried"
+    desk.journal.mend(RETRY_NS)
+    again = Desk(shop, tmp_path)
+    assert [again.ledger.is_open(n) for n in range(1, 6)] == [True] * 4 + [False]
+
+
+def test_lines_beyond_all_memory_are_lost_but_not_the_count(
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_journal, "MOST_KEPT", 4)
+    desk = Desk(shop, tmp_path)
+    with full_disk(1):
+        desk.announce(*range(1, 6))
+        desk.judge(*range(1, 6))
+    assert (desk.journal.waiting, desk.journal.lost) == (4, 6)
+    desk.journal.mend(RETRY_NS)
+    assert desk.journal.fault == ""
+    again = Desk(shop, tmp_path)
+    assert again.ledger.settled_until == 5
+    assert again.ledger.statistics().reasons == {Reason.NOT_RECORDED: 5}
+
+
+def test_a_ledger_that_cannot_be_opened_waits_for_its_folder(shop: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "ledger"
+    folder.write_text("in the way")
+    desk = Desk(shop, folder)
+    desk.announce(1)
+    desk.judge(1)
+    assert desk.journal.fault.startswith(f"the ledger in {folder} cannot be written")
+    folder.unlink()
+    desk.journal.mend(RETRY_NS)
+    assert desk.journal.fault == ""
+    assert [record.reason for record in verdicts(folder, shop.session)] == [Reason.NOT_RECORDED]
+    assert Desk(shop, folder).ledger.settled_until == 1
+
+
+def test_what_waits_at_the_end_is_written_or_said_to_be_lost(
+    shop: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(shop, tmp_path)
+    with full_disk(1):
+        desk.announce(1, 2)
+    desk.journal.close()
+    assert Desk(shop, tmp_path).ledger.announced_until == 2
+    other = Desk(shop, tmp_path)
+    with full_disk(1):
+        other.announce(3, 4, 5)
+        other.journal.close()
+    assert "3 lines could not be written and are lost" in caplog.text
+
+
+def test_old_sessions_on_a_full_disk_are_closed_by_a_later_start(
+    shop: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(shop, tmp_path)
+    desk.announce(1)
+    desk.journal.close()
+    with full_disk(1):
+        assert close_old_sessions(tmp_path, "next", shop.ledger, shop.now(9999), LOG) == []
+    assert "could not be closed" in caplog.text
+    closed = close_old_sessions(tmp_path, "next", shop.ledger, shop.now(9999), LOG)
+    assert [record.reason for record in closed] == [Reason.LINE_STOPPED]
 
 
 @pytest.mark.usefixtures("small_segments")

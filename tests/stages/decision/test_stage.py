@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import resource
-import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,12 @@ import numpy as np
 import pytest
 
 from calibration.record import save_and_activate
+from full_disk import full_disk
 from pipeline.config import LineConfig
-from pipeline.control import LineOrder, LineState
+from pipeline.control import LineOrder, LineState, TruthCount
 from pipeline.errors import BundleError, CalibrationError, LineError
 from pipeline.journal import segments
-from pipeline.messages import Evidence, LedgerLine, Reason, Verdict, VerdictRecord
+from pipeline.messages import Evidence, LedgerLine, Reason, Truth, Verdict, VerdictRecord
 from pipeline.stage import StageContext
 from stages.decision.ledger import Now
 from stages.decision.stage import DecisionStage, build, check_plc, load_rule
@@ -239,33 +237,65 @@ def test_closing_gives_every_open_part_its_verdict(desk: Desk, shop: Any) -> Non
     assert report.statistics.reasons == {Reason.LINE_STOPPED: 2}
 
 
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
+def ledger_size(desk: Desk) -> int:
+    (segment,) = segments(desk.config.ledger_folder)
+    return (desk.config.ledger_folder / segment.file_name).stat().st_size
 
 
-def test_a_disk_that_fails_costs_no_verdict(desk: Desk, shop: Any) -> None:
+def test_a_verdict_that_cannot_be_recorded_is_no_pass(desk: Desk, shop: Any) -> None:
     stage = desk.stage()
-    stage.take([shop.announcement(n) for n in (1, 2)])
-    file = desk.config.ledger_folder / segments(desk.config.ledger_folder)[0].file_name
-    desk.at_ms = 2000
-    with full_disk(file.stat().st_size):
-        pictures = list(stage.take([shop.failure(1, view=PICTURE)]))
-        stage.tick(0, desk.order(), True)
-    assert len(pictures) == 1
-    report = stage.report()
-    assert report.settled_sequence == 2
-    assert report.warning.startswith("the ledger's disk fails: 2 lines lost")
+    stage.take([shop.announcement(n) for n in range(1, 6)])
+    told: list[VerdictRecord] = []
+    stage._plc.publish_verdict = told.append
+    outcomes = [shop.result(1, 0.1), shop.result(2, 0.9), shop.failure(3, view=PICTURE)]
+    desk.at_ms = 100
+    with full_disk(ledger_size(desk)):
+        pictures = list(stage.take(outcomes))
+        stage.take([shop.result(4, 0.1)])
+        report = stage.report()
+    withheld = [(n, Verdict.UNINSPECTED, Reason.NOT_RECORDED) for n in (1, 2, 4)]
+    black = (3, Verdict.UNINSPECTED, Reason.FRAME_BLACK)
+    given = [*withheld[:2], black, withheld[2]]
+    assert [(r.part.sequence, r.verdict, r.reason) for r in told] == given
+    assert [r.score for r in told] == [0.1, 0.9, None, 0.1]
+    assert [p.verdict for p in pictures] == [Verdict.UNINSPECTED] * 2
+    assert "cannot be written (File too large): parts are UNINSPECTED" in report.alarm
+    assert report.warning.startswith("4 lines of the ledger wait for its disk")
     assert report.statistics is not None
-    assert report.statistics.verdicts[Verdict.UNINSPECTED] == 2
+    assert report.statistics.verdicts[Verdict.UNINSPECTED] == 4
     assert desk.verdicts() == []
+    desk.at_ms = 400
+    stage.tick(0, desk.order(), True)
+    stage.take([shop.result(5, 0.1)])
+    assert stage.report().alarm == ""
+    assert [(r.part.sequence, r.verdict, r.reason) for r in desk.verdicts()] == [
+        *given,
+        (5, Verdict.PASS, Reason.BELOW_THRESHOLD),
+    ]
+    assert desk.verdicts() == told
+
+
+def test_the_mistakes_of_a_verdict_that_is_withheld_are_none(desk: Desk, shop: Any) -> None:
+    stage = desk.stage()
+    for sequence, defective in ((1, True), (2, False)):
+        stage.take([shop.announcement(sequence, truth=Truth(defective))])
+    with full_disk(ledger_size(desk)):
+        stage.take([shop.result(1, 0.1), shop.result(2, 0.9)])
+    totals = stage.report().statistics
+    assert totals is not None
+    assert totals.truth == TruthCount(escapes=0, overkill=0, defective=1, good=1)
+    assert totals.reasons == {Reason.NOT_RECORDED: 2}
+
+
+def test_a_process_that_starts_on_a_full_disk_works_without_a_pass(desk: Desk, shop: Any) -> None:
+    with full_disk(1):
+        stage = desk.stage()
+        stage.take([shop.announcement(1)])
+        stage.take([shop.result(1, 0.1)])
+        assert "cannot be written" in stage.report().alarm
+    desk.at_ms = 400
+    stage.tick(0, desk.order(), True)
+    assert [record.reason for record in desk.verdicts()] == [Reason.NOT_RECORDED]
 
 
 def test_nothing_is_decided_without_bundle_or_calibration(
