@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: run test check format bench bundle tiles clean
+.PHONY: run test check format bench fuzz bundle tiles clean
 
 run: $(SET_UP)
 	$(BIN)/run_line --line 3 $(ARGS)
@@ -54,6 +54,10 @@ endif
 
 bench: $(SET_UP)
 	$(BIN)/python -m benchmarks.line $(ARGS)
+
+# 100,000 malformed messages at every socket and topic of a running line: make fuzz ARGS="--seed 2"
+fuzz: $(SET_UP)
+	$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 $(SET_UP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'

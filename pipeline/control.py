@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from pipeline.messages import Reason, Verdict
+from pipeline.messages import Number, Reason, Verdict
 
 
 class LineState(StrEnum):
@@ -151,17 +151,19 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
     its verdict. `idle`: nothing is waiting to be written. `warning`: one sentence for the operator
     while something outside is wrong (a broker away, a camera lost), else empty. `alarm`: one
     sentence while parts or the PLC suffer from it, which makes the line DEGRADED. `requests`:
-    commands that wait for their answers.
+    commands that wait for their answers. `refused`: messages from outside the line that could not
+    be used.
     """
 
-    last_sequence: int = 0
-    settled_sequence: int = 0
+    last_sequence: Number = 0
+    settled_sequence: Number = 0
     exhausted: bool = False
     idle: bool = True
     warning: str = ""
     statistics: LineStatistics | None = None
     alarm: str = ""
     requests: tuple[Request, ...] = ()
+    refused: int = 0
 
 
 class StageLoad(Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,7 +186,7 @@ class Beat(Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", 
     """A sign of life with the loop's counters since the process started.
 
     `received` and `sent` count messages by channel. `failed` counts parts that the stage answered
-    with a Failure, `damaged` messages that could not be read, `dropped` evidence that found no
+    with a Failure, `damaged` messages that could not be used, `dropped` evidence that found no
     room. `capturing` repeats the order that the stage acts on. `fault` and `exit_code` are there in
     the last beat of a stage that ends by an error: a sentence for the user. `load`: its batches.
     """

@@ -111,7 +111,7 @@ def stage_view(worker: Worker, flow: FlowCounter, statistics: LineStatistics | N
         received=sum(beat.received.values()) if beat else 0,
         sent=sum(beat.sent.values()) if beat else 0,
         queued=sum(flow.queued(channel) for channel in ways),
-        failed=beat.failed + beat.damaged if beat else 0,
+        failed=beat.failed + beat.damaged + beat.report.refused if beat else 0,
         restarts=worker.restarted,
         resident_mb=beat.resident_mb if beat else 0.0,
         p50_ms=latency.p50 if latency else None,

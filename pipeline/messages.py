@@ -11,12 +11,20 @@ processes of one machine; `*_wall_ns` is nanoseconds since 1970, UTC.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 SCHEMA_VERSION = 1
+Number = Annotated[int, Meta(ge=0, le=2**53)]
+Time = Annotated[int, Meta(ge=0, le=2**62)]
+"""Nanoseconds: sums of two of them are still whole numbers of 64 bits, until the year 2116."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(max_length=64)]
+MOST_TEXT = 4000
+"""Characters; the log has all of what is longer."""
+Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 
 
 class Verdict(StrEnum):
@@ -71,9 +79,9 @@ REASON_TEXT: dict[Reason, str] = {
 class Part(Struct, frozen=True, forbid_unknown_fields=True):
     """Identity of a part: `sequence` counts from 1 without gaps within a `session` of the line."""
 
-    line: int
-    session: str
-    sequence: int
+    line: Number
+    session: Name
+    sequence: Number
 
     @property
     def part_id(self) -> str:
@@ -85,26 +93,26 @@ class Truth(Struct, frozen=True, forbid_unknown_fields=True):
     """What the camera knows of the part, if it is simulated or a labelled folder."""
 
     defective: bool
-    kind: str | None = None
+    kind: Text | None = None
 
 
 class Stamp(Struct, frozen=True, forbid_unknown_fields=True):
     """When one stage took a part in and passed it on."""
 
-    stage: str
-    received_monotonic_ns: int
-    sent_monotonic_ns: int
+    stage: Name
+    received_monotonic_ns: Time
+    sent_monotonic_ns: Time
 
 
 class Defect(Struct, frozen=True, forbid_unknown_fields=True):
     """A connected region above the pixel threshold, in pixels of the region of interest."""
 
-    x_px: int
-    y_px: int
-    width_px: int
-    height_px: int
-    area_px: int
-    peak: float
+    x_px: Number
+    y_px: Number
+    width_px: Number
+    height_px: Number
+    area_px: Number
+    peak: Share
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema"):
@@ -122,10 +130,10 @@ class Announcement(Message, frozen=True, tag=f"announcement/{SCHEMA_VERSION}"):
 
     channel: ClassVar[str] = "announcement"
 
-    captured_monotonic_ns: int
-    captured_wall_ns: int
-    deadline_monotonic_ns: int
-    source: str
+    captured_monotonic_ns: Time
+    captured_wall_ns: Time
+    deadline_monotonic_ns: Time
+    source: Text
     truth: Truth | None = None
 
 
@@ -135,7 +143,7 @@ class CapturedFrame(Message, frozen=True, tag=f"captured/{SCHEMA_VERSION}"):
     channel: ClassVar[str] = "captured"
     arrays: ClassVar[dict[str, tuple[str, int]]] = {"image": ("uint8|uint16", 0)}
 
-    deadline_monotonic_ns: int
+    deadline_monotonic_ns: Time
     image: np.ndarray
     stamps: tuple[Stamp, ...] = ()
 
@@ -150,7 +158,7 @@ class PreparedFrame(Message, frozen=True, tag=f"prepared/{SCHEMA_VERSION}"):
     channel: ClassVar[str] = "prepared"
     arrays: ClassVar[dict[str, tuple[str, int]]] = {"image": ("uint8", 3), "view": ("uint8", 3)}
 
-    deadline_monotonic_ns: int
+    deadline_monotonic_ns: Time
     image: np.ndarray
     view: np.ndarray
     stamps: tuple[Stamp, ...] = ()
@@ -166,8 +174,8 @@ class ReconstructedFrame(Message, frozen=True, tag=f"reconstructed/{SCHEMA_VERSI
         "reconstruction": ("float16", 3),
     }
 
-    deadline_monotonic_ns: int
-    bundle_id: str
+    deadline_monotonic_ns: Time
+    bundle_id: Name
     image: np.ndarray
     view: np.ndarray
     reconstruction: np.ndarray
@@ -187,7 +195,7 @@ class InspectionResult(Message, frozen=True, tag=f"result/{SCHEMA_VERSION}"):
         "anomaly_map": ("float16", 2),
     }
 
-    bundle_id: str
+    bundle_id: Name
     score: float
     defects: tuple[Defect, ...]
     view: np.ndarray
@@ -206,8 +214,8 @@ class Failure(Message, frozen=True, tag=f"failure/{SCHEMA_VERSION}"):
     arrays: ClassVar[dict[str, tuple[str, int]]] = {"view": ("uint8", 3)}
 
     reason: Reason
-    text: str
-    stage: str
+    text: Text
+    stage: Name
     view: np.ndarray
     stamps: tuple[Stamp, ...] = ()
 

@@ -7,23 +7,24 @@ from collections import Counter, deque
 from pipeline.config import LineConfig
 from pipeline.errors import WireError
 from pipeline.line import CHANNELS, Row, producers
-from pipeline.messages import Message
+from pipeline.messages import Message, Part
 from pipeline.wire import Inlet, Outlet, StageControl, endpoint, new_context, wait_for_input
 
 
 class DamagedMessageError(WireError):
-    """A WireError together with the channel on which the damaged message came."""
+    """A message that cannot be used, and the channel on which it came; `part` is one of ours."""
 
-    def __init__(self, channel: str, cause: WireError) -> None:
-        super().__init__(str(cause), cause.part)
+    def __init__(self, channel: str, text: str, part: Part | None) -> None:
+        super().__init__(text, part)
         self.channel = channel
 
 
 class Ports:
     """All sockets of one worker of a row. Sending never waits: what finds no room is kept."""
 
-    def __init__(self, row: Row, worker: int, config: LineConfig) -> None:
+    def __init__(self, row: Row, worker: int, config: LineConfig, session: str) -> None:
         run_dir = config.run_dir
+        self._ours = config.line, session
         self._zmq = new_context()
         self.control = StageControl(self._zmq, run_dir)
         self._outlets = {
@@ -43,6 +44,7 @@ class Ports:
             )
             for name in row.consumes
         ]
+        self._spoilt: Inlet | None = None
         self._pending: deque[Message] = deque()
         self.received: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
@@ -53,17 +55,37 @@ class Ports:
         return channel in self._outlets
 
     def receive(self) -> Message | None:
-        """The next message of the first channel that has one. Raises DamagedMessageError."""
-        for inlet in self._inlets:
+        """The next message of the first channel that has one.
+
+        Raises DamagedMessageError for one that is damaged or not of this line and session; after it
+        the other channels come first, so that a flood of such holds up none of them.
+        """
+        for inlet in sorted(self._inlets, key=lambda inlet: inlet is self._spoilt):
             try:
-                message = inlet.receive()
-            except WireError as error:
-                self.received[inlet.channel] += 1
-                raise DamagedMessageError(inlet.channel, error) from error
+                message = self._read(inlet)
+            except DamagedMessageError:
+                self._spoilt = inlet
+                raise
             if message is not None:
-                self.received[inlet.channel] += 1
+                self._spoilt = None
                 return message
         return None
+
+    def _read(self, inlet: Inlet) -> Message | None:
+        try:
+            message = inlet.receive()
+        except WireError as error:
+            self.received[inlet.channel] += 1
+            part = error.part if error.part and self._is_ours(error.part) else None
+            raise DamagedMessageError(inlet.channel, str(error), part) from error
+        self.received[inlet.channel] += message is not None
+        if message is not None and not self._is_ours(message.part):
+            text = f"{message.part.part_id} is a part of another line or session"
+            raise DamagedMessageError(inlet.channel, text, None)
+        return message
+
+    def _is_ours(self, part: Part) -> bool:
+        return (part.line, part.session) == self._ours
 
     def put(self, message: Message) -> None:
         """Take a message for sending; it goes out with the next flush that finds room."""

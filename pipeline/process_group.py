@@ -97,13 +97,15 @@ class ProcessGroup:
             if wanted and not waits_for:
                 self._start(worker, config_file)
 
-    def note(self, beat: Beat) -> None:
-        """Take in a beat; one of an earlier process of the same worker is ignored."""
+    def note(self, beat: Beat) -> bool:
+        """Take in a beat; False for one of an earlier process of the same worker, or of none."""
         for worker in self.workers:
             if (worker.row.name, worker.number) != (beat.stage, beat.worker):
                 continue
             if worker.by_hand or (worker.process and worker.process.pid == beat.pid):
                 worker.beat, worker.beat_s = beat, self._clock()
+                return True
+        return False
 
     def losses(self) -> list[Loss]:
         """Workers that ended or fell silent since the last call; each is now without a process."""

@@ -27,10 +27,10 @@ from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
 from pipeline.control import Beat, LineOrder, LineState, StageReport
-from pipeline.errors import ConfigError, DeviceError, LineError, WireError
+from pipeline.errors import ConfigError, DeviceError, LineError
 from pipeline.line import AS_THEY_COME, CHANNELS, Row, row_named, rows, stages_after
 from pipeline.logs import log_path, open_log, part_extra
-from pipeline.messages import Failure, Message, Part, Reason, Stamp
+from pipeline.messages import MOST_TEXT, Failure, Message, Part, Reason, Stamp
 from pipeline.ports import DamagedMessageError, Ports
 from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
 from pipeline.stage import (
@@ -71,7 +71,7 @@ class StageLoop:
         costs = Costs()
         self._record = BatchRecord(costs)
         self._batcher = Batcher[Message](batch, costs, together=row.batch is not None)
-        self._ports = Ports(row, context.worker, context.config)
+        self._ports = Ports(row, context.worker, context.config, context.session)
         self._order = LineOrder(context.session, LineState.PREOPERATIONAL, "starting", 0)
         self._order_at_ns = clock()
         self._beat_at_ns = 0
@@ -159,12 +159,10 @@ class StageLoop:
         return report
 
     def _read_order(self) -> None:
-        try:
-            order = self._ports.control.order()
-        except WireError as error:
-            self._damaged += 1
-            self._log.warning("%s", error)
-            return
+        control = self._ports.control
+        known, order = control.damaged, control.order()
+        if control.damaged > known:
+            self._log.warning("%d orders cannot be read", control.damaged - known)
         if order is not None and order.session == self._context.session:
             self._order, self._order_at_ns = order, self._clock()
 
@@ -253,7 +251,7 @@ class StageLoop:
     def _failure(
         self, part: Part, reason: Reason, text: str, stamps: tuple[Stamp, ...] | None = ()
     ) -> Failure:
-        return Failure(part, reason, text, self._row.name, NO_VIEW, stamps or ())
+        return Failure(part, reason, text[:MOST_TEXT], self._row.name, NO_VIEW, stamps or ())
 
     def _emit(self, messages: Iterable[Message]) -> int:
         count = 0
@@ -298,7 +296,7 @@ class StageLoop:
                 received=dict(self._ports.received),
                 sent=dict(self._ports.sent),
                 failed=self._failed,
-                damaged=self._damaged,
+                damaged=self._damaged + self._ports.control.damaged,
                 dropped=self._ports.dropped,
                 resident_mb=round(resident_mb(), 1),
                 report=report,

@@ -18,7 +18,8 @@ class RunSummary(msgspec.Struct, frozen=True):
     """The totals of one session; `latency_ms` holds `end_to_end` and one entry per stage.
 
     `stages`: the batches of each process that had any, since it was last started. `gpus`: those
-    that the line computes on.
+    that the line computes on. `refused`: messages that each process could not use, since it was
+    last started.
     """
 
     line: int
@@ -26,6 +27,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     statistics: LineStatistics
     stages: dict[str, StageLoad] = {}
     gpus: tuple[GpuSummary, ...] = ()
+    refused: dict[str, int] = {}
 
     def to_json(self) -> dict[str, Any]:
         """The mapping that `--summary FILE` writes."""
@@ -43,6 +45,7 @@ class RunSummary(msgspec.Struct, frozen=True):
             "truth": msgspec.to_builtins(statistics.truth),
             "stages": msgspec.to_builtins(self.stages, str_keys=True),
             "gpus": msgspec.to_builtins(self.gpus),
+            "refused": self.refused,
         }
 
     def write(self, file: Path) -> None:

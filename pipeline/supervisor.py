@@ -26,6 +26,8 @@ from pipeline.telemetry import GpuWatch
 from pipeline.wire import SupervisorControl, new_context
 
 TURN_MS = 50
+MOST_BEATS = 500
+"""Beats that are taken in before the next order is due; more is a flood."""
 ORDER_PERIOD_S = 0.1
 VIEW_PERIOD_S = 0.25
 STOP_PATIENCE_S = 10.0
@@ -70,7 +72,7 @@ class Supervisor:
         self._ordered_s = self._viewed_s = 0.0
         self._started_s = clock()
         self._parts_per_second = 0.0
-        self._stop_requests = 0
+        self._stop_requests = self._refused = 0
         self._trouble = ""
         self._fault: LineError | None = None
         self.statistics: LineStatistics | None = None
@@ -192,21 +194,24 @@ class Supervisor:
         self._onlooker.show(self.view())
 
     def _take_beats(self) -> None:
+        """Take in what has come; so many at most that the stages hear of the supervisor in time."""
         timeout_ms = TURN_MS
-        while True:
+        for _ in range(MOST_BEATS):
             try:
                 beat = self._control.beat(timeout_ms)
             except WireError as error:
+                self._refused += 1
                 self._log.warning("%s", error)
                 continue
             if beat is None:
                 return
             timeout_ms = 0
-            if beat.session == self._folder.session:
-                self._note(beat)
+            self._note(beat)
 
     def _note(self, beat: Beat) -> None:
-        self._group.note(beat)
+        if beat.session != self._folder.session or not self._group.note(beat):
+            self._refused += 1
+            return
         self._flow.note(beat)
         if self._commander.take(beat.report.requests):
             self._give_order()
@@ -304,7 +309,17 @@ class Supervisor:
             self.statistics,
             loads,
             self._gpus.summaries(),
+            self._refusals(),
         )
+
+    def _refusals(self) -> dict[str, int]:
+        """Messages that each process could not use, the supervisor's own among them."""
+        counts = {
+            worker.name: worker.beat.damaged + worker.beat.report.refused
+            for worker in reversed(self._group.workers)
+            if worker.beat is not None
+        }
+        return {**counts, "supervisor": self._refused}
 
     def view(self) -> LineView:
         """The line as it is now."""

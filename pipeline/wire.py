@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -25,11 +25,17 @@ from pipeline.control import Beat, LineOrder
 from pipeline.errors import WireError
 from pipeline.messages import Message, Part
 
+T = TypeVar("T")
 MAGIC = b"ILW1"
 _ZERO_COPY_FROM_BYTES = 16_384
 _MOST_ARRAY_BYTES = 1 << 30
-_UNREADABLE = (msgspec.MsgspecError, ValueError)
-"""What msgspec raises for damaged bytes; for text that is not UTF-8 it is no MsgspecError."""
+_MOST_HEADER_BYTES = 1 << 22
+_MOST_IDENTITY_BYTES = 1 << 10
+MOST_ORDERS = 1000
+"""Orders that are read at once; more than a supervisor says while a stage computes."""
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for damaged bytes: for text that is not UTF-8, and for what is nested too
+deeply, it is no MsgspecError."""
 
 
 class _ArrayHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,10 +78,13 @@ class Decoder:
     def decode(self, frames: Sequence[Any]) -> Message:
         """The message; its arrays are read-only views of the frames.
 
-        Raises WireError for a foreign magic, an unknown schema, a missing, short or surplus
-        buffer, and a wrong dtype or number of dimensions; it names the part where that is legible.
+        Raises WireError for a foreign magic, an unknown schema, values out of range, a missing,
+        short or surplus buffer, and a wrong dtype or number of dimensions; it names the part where
+        that is legible.
         """
         part = self._identity(frames)
+        if len(frames[1]) > _MOST_HEADER_BYTES:
+            raise WireError(f"a header of {len(frames[1])} bytes is none", part)
         self._buffers = list(reversed(frames[2:]))
         try:
             message: Message = self._header.decode(frames[1])
@@ -89,7 +98,7 @@ class Decoder:
         return message
 
     def _identity(self, frames: Sequence[Any]) -> Part:
-        first = bytes(frames[0]) if frames else b""
+        first = bytes(frames[0][:_MOST_IDENTITY_BYTES]) if frames else b""
         if not first.startswith(MAGIC):
             raise WireError(f"not a message of this line: it begins with {first[:8]!r}")
         try:
@@ -212,12 +221,13 @@ class StageControl:
         self._beats.setsockopt(zmq.LINGER, 1000)
         self._beats.connect(f"ipc://{run_dir}/control.beats")
         self._orders: zmq.Socket[Any] = context.socket(zmq.SUB)
-        self._orders.setsockopt(zmq.CONFLATE, 1)
         self._orders.setsockopt(zmq.LINGER, 0)
         self._orders.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self._orders.subscribe(b"")
         self._orders.connect(f"ipc://{run_dir}/control.orders")
         self._decoder = msgspec.msgpack.Decoder(LineOrder)
+        self.damaged = 0
+        """Orders that could not be read."""
 
     @property
     def socket(self) -> zmq.Socket[Any]:
@@ -233,15 +243,17 @@ class StageControl:
         return True
 
     def order(self) -> LineOrder | None:
-        """The newest order that came since the last call. Raises WireError."""
-        try:
-            data = self._orders.recv(zmq.DONTWAIT)
-        except zmq.Again:
-            return None
-        try:
-            return self._decoder.decode(data)
-        except _UNREADABLE as error:
-            raise WireError(f"order cannot be read: {error}") from error
+        """The newest order that came since the last call; those that are `damaged` are counted."""
+        newest = None
+        for _ in range(MOST_ORDERS):
+            try:
+                frames = self._orders.recv_multipart(zmq.DONTWAIT)
+                newest = control_message(frames, self._decoder, "order")
+            except zmq.Again:
+                break
+            except WireError:
+                self.damaged += 1
+        return newest
 
     def close(self) -> None:
         """Close both sockets; the last beat still has a second."""
@@ -269,16 +281,22 @@ class SupervisorControl:
         """The next beat, or None after the timeout. Raises WireError for one that is damaged."""
         if not self._beats.poll(timeout_ms):
             return None
-        data = self._beats.recv()
-        try:
-            return self._decoder.decode(data)
-        except _UNREADABLE as error:
-            raise WireError(f"beat cannot be read: {error}") from error
+        return control_message(self._beats.recv_multipart(), self._decoder, "beat")
 
     def close(self) -> None:
         """Close both sockets."""
         self._beats.close()
         self._orders.close()
+
+
+def control_message(frames: Sequence[bytes], decoder: msgspec.msgpack.Decoder[T], name: str) -> T:
+    """A beat or an order, which is one frame. Raises WireError."""
+    if len(frames) != 1 or len(frames[0]) > _MOST_HEADER_BYTES:
+        raise WireError(f"{name} cannot be read: {len(frames)} frames, {len(frames[0])} bytes")
+    try:
+        return decoder.decode(frames[0])
+    except _UNREADABLE as error:
+        raise WireError(f"{name} cannot be read: {error}") from error
 
 
 def wait_for_input(inlets: Sequence[Inlet], control: StageControl, timeout_ms: int) -> None:

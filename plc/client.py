@@ -39,6 +39,8 @@ CLOSE_S = 2.0
 """Longest time that `close` waits for acknowledgements, and then for the broker's goodbye."""
 PATIENCE_S = 2.0
 """A publish unanswered for this long: nothing more is handed over until the broker answers."""
+MOST_AT_ONCE = 20
+"""Messages to the line that are read before verdicts get their turn again."""
 SUMMARY_S = 1.0
 """Pause between two summaries of what is undelivered while the broker is there."""
 
@@ -66,7 +68,7 @@ class PlcClient:
         self._away_since_s = time.time()
         self._unheard = ""
         self._closed = False
-        self._greeted = self._beats = 0
+        self._greeted = self._beats = self._refused = 0
         self._beat_due_s = self._summary_due_s = 0.0
         topics = self._topics
         self._outlet = Outlet(topics.status, (topics.command, topics.ack))
@@ -91,6 +93,11 @@ class PlcClient:
     def connected(self) -> bool:
         """Whether the broker is there."""
         return self._outlet.link is not None
+
+    @property
+    def refused(self) -> int:
+        """Messages to the line that it could not use, or had no room for."""
+        return self._refused + self._inbox.refused + self._outlet.overrun
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -266,8 +273,14 @@ class PlcClient:
             try:
                 event = self._outlet.events.get_nowait()
             except queue.Empty:
-                return
+                break
             self._take(event)
+        for _ in range(MOST_AT_ONCE):
+            try:
+                message = self._outlet.messages.get_nowait()
+            except queue.Empty:
+                return
+            self._note_message(message)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -280,8 +293,6 @@ class PlcClient:
                 self._delivery.sent(event)
             case Acknowledged():
                 self._note_answer(event)
-            case Incoming():
-                self._note_message(event)
             case Unheard():
                 self._unheard = event.problem
 
@@ -303,10 +314,12 @@ class PlcClient:
     def _note_message(self, message: Incoming) -> None:
         """A retained one is left: it was meant for another time."""
         if message.retained:
+            self._refused += 1
             self._log.warning("retained message on %s ignored; remove it there", message.topic)
         elif message.topic == self._topics.ack:
             ack = read_ack(message.payload)
             if ack is None:
+                self._refused += 1
                 self._log.warning("unreadable ack: %.200r", message.payload)
             elif ack.session == self._session:
                 self._acks.acknowledge(ack.sequence)

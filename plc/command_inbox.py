@@ -12,6 +12,9 @@ from plc.payloads import ResponsePayload, response_payload, rfc3339
 
 MOST_WAITING = 32
 MOST_REMEMBERED = 1000
+MOST_PER_SECOND = 20
+"""Answers that are given at once; who sends more commands that lead to nothing gets none, so that
+they do not crowd out verdicts."""
 
 
 class CommandInbox:
@@ -25,6 +28,9 @@ class CommandInbox:
         self._line, self._session = line, session
         self._waiting: dict[str, Request] = {}
         self._answered: OrderedDict[str, ResponsePayload] = OrderedDict()
+        self._second = self._given = 0
+        self.refused = 0
+        """Commands that could not be read, or found no room."""
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -35,6 +41,14 @@ class CommandInbox:
         self, data: bytes, at_monotonic_ns: int, state: LineState
     ) -> ResponsePayload | None:
         """Take in a command; the response where there is one at once."""
+        response = self._at_once(data, at_monotonic_ns, state)
+        if response is None or self._too_many(at_monotonic_ns // 1_000_000_000):
+            return None
+        return response
+
+    def _at_once(
+        self, data: bytes, at_monotonic_ns: int, state: LineState
+    ) -> ResponsePayload | None:
         try:
             request = read_command(data, at_monotonic_ns)
         except BadCommandError as error:
@@ -61,9 +75,16 @@ class CommandInbox:
             self._answered.popitem(last=False)
         return responses
 
+    def _too_many(self, second: int) -> bool:
+        """Whether this second has had its answers."""
+        self._given = self._given + 1 if second == self._second else 1
+        self._second = second
+        return self._given > MOST_PER_SECOND
+
     def _refusal(
         self, id_: str | None, command: str | None, reason: str, state: LineState
     ) -> ResponsePayload:
+        self.refused += 1
         return ResponsePayload(
             line=self._line,
             session=self._session,

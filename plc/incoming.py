@@ -69,6 +69,9 @@ class _Legible(Struct, frozen=True):
 _command = msgspec.json.Decoder(CommandPayload)
 _ack = msgspec.json.Decoder(AckPayload)
 _legible = msgspec.json.Decoder(_Legible)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises: for text that is not UTF-8, and for what is nested too deeply, it is no
+MsgspecError."""
 _VALUES = ("recipe", "batch", "position", "speed")
 _NEEDS: dict[Command, tuple[str, ...]] = {
     Command.SELECT_RECIPE: ("recipe",),
@@ -86,7 +89,7 @@ def read_command(data: bytes, at_monotonic_ns: int) -> Request:
         raise BadCommandError(f"{len(data)} bytes; a command has at most {MOST_BYTES}", None, None)
     try:
         payload = _command.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise _bad(data, str(error)) from error
     given = tuple(key for key in _VALUES if getattr(payload, key) is not None)
     try:
@@ -114,7 +117,7 @@ def read_ack(data: bytes) -> AckPayload | None:
     """An acknowledgement, None where it is none."""
     try:
         return _ack.decode(data) if len(data) <= MOST_BYTES else None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
 
 
@@ -130,6 +133,6 @@ def _encoder(payload: CommandPayload, at_monotonic_ns: int) -> Encoder | None:
 def _bad(data: bytes, reason: str) -> BadCommandError:
     try:
         legible = _legible.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         return BadCommandError(reason, None, None)
     return BadCommandError(reason, legible.id, legible.command)

@@ -36,7 +36,9 @@ class Unheard:
     problem: str
 
 
-Event = Connected | Away | Sent | Acknowledged | Incoming | Unheard
+Event = Connected | Away | Sent | Acknowledged | Unheard
+MOST_MESSAGES = 500
+"""Commands and acknowledgements that may wait for the line's own thread."""
 
 
 class Outlet:
@@ -49,6 +51,9 @@ class Outlet:
 
     def __init__(self, status_topic: str, listens_to: tuple[str, ...]) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.messages: queue.Queue[Incoming] = queue.Queue(MOST_MESSAGES)
+        self.overrun = 0
+        """Messages that found no room; their senders get no answer and send them again."""
         self._topic, self._listens_to = status_topic, listens_to
         self._link: Link | None = None
         self._lock = threading.RLock()
@@ -95,8 +100,11 @@ class Outlet:
         self.events.put(Acknowledged(link.number, mid, problem))
 
     def on_message(self, message: Incoming) -> None:
-        """Only noted."""
-        self.events.put(message)
+        """Only noted, while there is room."""
+        try:
+            self.messages.put_nowait(message)
+        except queue.Full:
+            self.overrun += 1
 
     def on_unheard(self, problem: str) -> None:
         """Only noted."""

@@ -192,7 +192,7 @@ class PlcSimulator:
         kind = KINDS[message.topic.rpartition("/")[2]]
         try:
             payload = msgspec.json.decode(message.payload, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._unreadable += 1
             return
         now = _now()

@@ -161,7 +161,7 @@ class Ledger:
         if not self._is_ours(outcome.part):
             return []
         sequence = outcome.part.sequence
-        if sequence >= self._expected and len(self._early) < MOST_EARLY:
+        if self._expected <= sequence <= self._expected + MOST_EARLY:
             self._early.setdefault(sequence, outcome)
         note = self._open.get(sequence)
         if note is None:

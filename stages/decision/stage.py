@@ -121,6 +121,7 @@ class DecisionStage:
             statistics=self._current_statistics(),
             alarm="; ".join(filter(None, alarms)),
             requests=self._plc.requests,
+            refused=self._plc.refused,
         )
 
     def close(self) -> None:

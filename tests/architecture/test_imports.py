@@ -71,13 +71,14 @@ MAY_USE: dict[str, frozenset[str]] = {
     "calibration": TOOLS,
     "training": TOOLS | {"training"},
     "evaluation": TOOLS | {"evaluation"},
-    "benchmarks": TOOLS | {"runtime", "plc", "evaluation", "training", "benchmarks"},
+    "benchmarks": TOOLS
+    | {"runtime", "wire", "plc", "reject_log", "evaluation", "training", "benchmarks"},
 }
 """Who may use what. `<stage> process` is a stage's stage.py, which nobody may use: the runtime
 names it by a string. `contract` is what the pipeline offers to stages."""
 
 ONLY_IMPORTER = {
-    "zmq": ("pipeline.wire",),
+    "zmq": ("pipeline.wire", "benchmarks.tap"),
     "pynvml": ("pipeline.telemetry",),
     "paho": ("plc",),
     "amqtt": ("plc",),

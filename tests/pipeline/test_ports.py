@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -69,7 +70,8 @@ def opened() -> Iterator[ExitStack]:
 @pytest.fixture
 def open_ports(config: LineConfig, opened: ExitStack) -> OpenPorts:
     def open_row(row: Row | str, worker: int = 0) -> Ports:
-        ports = Ports(row_named(row) if isinstance(row, str) else row, worker, config)
+        table_row = row_named(row) if isinstance(row, str) else row
+        ports = Ports(table_row, worker, config, "s")
         opened.callback(ports.close)
         return ports
 
@@ -165,6 +167,48 @@ def test_channels_are_received_in_the_order_of_the_table(
     producer.flush()
     until(lambda: all(inlet.socket.poll(0) for inlet in decision._inlets[1:]))
     assert [receive(decision, until).part.sequence for _ in range(2)] == [2, 1]
+
+
+@pytest.mark.parametrize("stranger", [Part(3, "another", 7), Part(4, "s", 7)])
+def test_a_part_of_another_line_or_session_is_refused(
+    open_ports: OpenPorts, until: Until, stranger: Part
+) -> None:
+    producer, decision = open_ports("preprocessing"), open_ports("decision")
+    until(producer._outlets["failure"].room)
+    sound = failure(2)
+    producer.put(msgspec.structs.replace(sound, part=stranger))
+    producer.put(sound)
+    producer.flush()
+    until(lambda: decision._inlets[1].socket.poll(0))
+    with pytest.raises(DamagedMessageError, match="another line or session") as caught:
+        decision.receive()
+    assert caught.value.part is None, "nobody here answers for it"
+    assert receive(decision, until).part == sound.part
+
+
+def test_a_flood_of_damaged_messages_holds_up_no_other_channel(
+    open_ports: OpenPorts, config: LineConfig, opened: ExitStack, until: Until
+) -> None:
+    context = new_context()
+    opened.callback(context.term)
+    flood = opened.enter_context(context.socket(zmq.PUSH))
+    flood.bind(endpoint(config.run_dir, "acquisition", 0, "announcement"))
+    producer, decision = open_ports("segmentation"), open_ports("decision")
+    until(producer._outlets["failure"].room)
+    for _ in range(100):
+        flood.send(b"?")
+    for sequence in range(1, 6):
+        producer.put(failure(sequence))
+    producer.flush()
+    until(lambda: all(inlet.socket.poll(0) for inlet in decision._inlets[:2]))
+    turns: list[object] = []
+    while turns.count("failure") < 5:
+        try:
+            message = decision.receive()
+            turns.append(message and message.channel)
+        except DamagedMessageError as error:
+            turns.append(error.channel)
+    assert turns.count("announcement") <= 6
 
 
 def test_a_damaged_message_is_counted_and_named_with_its_channel(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from pipeline.config import LineConfig
 from pipeline.control import (
@@ -263,6 +264,61 @@ def test_a_stage_that_is_away_makes_the_line_degraded(
     assert (LineState.DEGRADED, "waiting for segmentation", True) in told
     assert (LineState.RUNNING, "all processes are ready again", True) in told
     assert LineState.DEGRADED in {view.state for view in views.views}
+
+
+def test_a_flood_of_damaged_beats_is_counted_and_holds_no_order_up(
+    config: LineConfig, folder: RunFolder
+) -> None:
+    class Line(Players):
+        flooded = 0
+
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            if stage == "acquisition" and order.state is LineState.RUNNING:
+                self.flooded += self.flood()
+            return StageReport(
+                exhausted=stage == "acquisition" and self.flooded >= 20_000, statistics=STATISTICS
+            )
+
+        def flood(self) -> int:
+            """As many as find room."""
+            count = 0
+            while count < 2000 and self.control.send(b"?"):
+                count += 1
+            return count
+
+        def run(self) -> None:
+            context = new_context()
+            self.control = RawBeats(context, self._folder.path)
+            super().run()
+            self.control.close()
+            context.term()
+
+    line = Line(folder, names_of(config))
+    supervisor, _ = run(config, folder, line)
+    summary = supervisor.summary()
+    assert summary is not None
+    assert 0 < summary.refused["supervisor"] <= line.flooded
+    assert line.orders[-1].state is LineState.HALTED
+    assert LineState.STOPPING in {order.state for order in line.orders}
+
+
+class RawBeats:
+    """A way to the supervisor for what is no beat."""
+
+    def __init__(self, context: zmq.Context, folder: Path) -> None:
+        self._socket = context.socket(zmq.PUSH)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(f"ipc://{folder}/control.beats")
+
+    def send(self, data: bytes) -> bool:
+        try:
+            self._socket.send(data, zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

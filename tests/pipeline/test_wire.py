@@ -146,6 +146,7 @@ def image(dtype: str = "uint8", shape: list[Any] | None = None, **more: Any) -> 
 
 IDENTITY = MAGIC + msgspec.msgpack.encode(PART)
 PIXELS = bytes(6)
+NESTED = b"\x91" * 5000 + b"\x90"
 WITHOUT_PART = {
     "nothing at all": [],
     "an empty frame": [b""],
@@ -164,6 +165,10 @@ WITH_PART = {
     "an unknown schema": [IDENTITY, header(schema="picture/1"), PIXELS],
     "an unknown version": [IDENTITY, header(schema="captured/2"), PIXELS],
     "another channel's schema": [IDENTITY, header(schema="prepared/1"), PIXELS],
+    "a header nested endlessly": [IDENTITY, header(image="@").replace(b"\xa1@", NESTED), PIXELS],
+    "a huge header": [IDENTITY, header(more="x" * (5 << 20)), PIXELS],
+    "a time before all time": [IDENTITY, header(deadline_monotonic_ns=-1), PIXELS],
+    "a time after all time": [IDENTITY, header(deadline_monotonic_ns=2**63), PIXELS],
     "an unknown field": [IDENTITY, header(more=1), PIXELS],
     "a wrong type": [IDENTITY, header(deadline_monotonic_ns="soon"), PIXELS],
     "another part than the identity": [IDENTITY, header(part=Part(3, PART.session, 8)), PIXELS],
@@ -226,6 +231,25 @@ def test_wrong_arrays_of_a_sender_are_refused(name: str, array: str, wrong: np.n
     with pytest.raises(WireError) as caught:
         Decoder([type(message)]).decode(encoded(message))
     assert caught.value.part == PART
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"defects": (Defect(1, 2, 3, 4, 12, float("nan")),)},
+        {"defects": (Defect(-1, 2, 3, 4, 12, 0.5),)},
+        {"defects": (Defect(1, 2, 3, 4, 2**63, 0.5),)},
+        {"stamps": (Stamp("acquisition", -1, 2),)},
+        {"bundle_id": "b" * 1000},
+        {"part": Part(3, "20261122", 2**63)},
+        {"part": Part(3, "x" * 65, 7)},
+    ],
+)
+def test_values_that_no_record_can_hold_are_refused(wrong: dict[str, Any]) -> None:
+    """A NaN in JSON is null: the ledger's own line could not be read again."""
+    message = msgspec.structs.replace(MESSAGES["result"], **wrong)
+    with pytest.raises(WireError):
+        Decoder([InspectionResult]).decode(encoded(message))
 
 
 def test_only_declared_types_are_read() -> None:

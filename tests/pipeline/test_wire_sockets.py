@@ -218,20 +218,39 @@ def test_damaged_control_messages_are_wire_errors(wires: Wires, damage: bytes) -
         supervisor.beat(5000)
 
 
-def test_a_damaged_order_is_a_wire_error(wires: Wires, until: Until) -> None:
+@pytest.mark.parametrize("frames", [[b"", b""], [msgspec.msgpack.encode(beat()), b"more"]])
+def test_a_beat_is_one_frame(wires: Wires, frames: list[bytes]) -> None:
+    supervisor = SupervisorControl(wires.context, wires.run_dir)
+    raw = wires.context.socket(zmq.PUSH)
+    raw.connect(f"ipc://{wires.run_dir}/control.beats")
+    wires.opened += [supervisor, raw]
+    raw.send_multipart(frames)
+    raw.send(msgspec.msgpack.encode(beat()))
+    with pytest.raises(WireError, match="beat cannot be read: 2 frames"):
+        supervisor.beat(5000)
+    assert supervisor.beat(5000) == beat()
+
+
+def test_damaged_orders_are_counted_and_hide_no_sound_one(wires: Wires, until: Until) -> None:
     publisher = wires.context.socket(zmq.PUB)
     publisher.bind(f"ipc://{wires.run_dir}/control.orders")
     stage = StageControl(wires.context, wires.run_dir)
     wires.opened += [publisher, stage]
 
-    def refused() -> bool:
-        publisher.send(b"\x81\xa7session\xa2\xff\xfe")
-        try:
-            return stage.order() is not None
-        except WireError as error:
-            return "order cannot be read" in str(error)
+    def listens() -> bool:
+        publisher.send(b"")
+        return stage.order() is None and stage.damaged > 0
 
-    until(refused)
+    until(listens)
+    order = LineOrder("s", LineState.RUNNING, "ready", 1)
+    before = stage.damaged
+    publisher.send(b"\x81\xa7session\xa2\xff\xfe")
+    publisher.send(msgspec.msgpack.encode(order))
+    for _ in range(300):
+        publisher.send_multipart([b"", b"two"])
+    got: list[LineOrder | None] = []
+    until(lambda: got.append(stage.order()) or stage.damaged >= before + 301)
+    assert [item for item in got if item is not None] == [order]
 
 
 def test_beats_without_a_supervisor_are_refused_in_the_end(wires: Wires) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pipeline.control import Answer, Command, LineState
-from plc.command_inbox import MOST_WAITING, CommandInbox
+from plc.command_inbox import MOST_PER_SECOND, MOST_WAITING, CommandInbox
 
 S = LineState.RUNNING
 
@@ -68,3 +68,15 @@ def test_too_many_at_once_are_refused(inbox):
     assert "wait for their answers" in inbox.receive(data("more"), 5, S).reason
     assert inbox.receive(data("n0"), 5, S) is None
     assert len(inbox.requests) == MOST_WAITING
+
+
+def test_a_flood_of_what_cannot_be_read_is_counted_but_not_answered_without_end(inbox):
+    second = 1_000_000_000
+    given = [inbox.receive(b"?", second + n, S) for n in range(1000)]
+    assert [response is not None for response in given] == [
+        n < MOST_PER_SECOND for n in range(1000)
+    ]
+    assert inbox.refused == 1000
+    assert inbox.receive(data(), second, S) is None, "a sound one is taken all the same"
+    assert len(inbox.requests) == 1
+    assert inbox.receive(b"?", 2 * second, S) is not None

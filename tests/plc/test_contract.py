@@ -12,6 +12,7 @@ import pytest
 from pipeline.control import Answer, Command, LineState
 from pipeline.messages import Reason
 from plc import connection
+from plc.outlet import MOST_MESSAGES
 from plc.payloads import Identity
 
 COMMAND = {"schema": "inspection.command/1", "id": "a1", "command": "pause"}
@@ -135,6 +136,21 @@ def test_a_command_that_cannot_be_read_is_refused(running, rig):
     response = msgspec.json.decode(seen[0].payload)
     assert (response["id"], response["result"]) == (None, "refused")
     assert client.requests == ()
+
+
+def test_a_flood_of_messages_holds_nothing_up_and_is_counted(running, rig):
+    client, plc = running
+    for _ in range(MOST_MESSAGES // 2):
+        plc.say("command", b"[" * 3000)
+        plc.say("ack", b"?")
+    plc.say("command", COMMAND)
+    rig.until(lambda: client._outlet.overrun)
+    assert client.publish_verdict(rig.record(1, Reason.BELOW_THRESHOLD))
+    assert client._outlet.messages.qsize() > MOST_MESSAGES / 2, "a call reads only some"
+    rig.until(lambda: client.requests == () and client._outlet.messages.empty())
+    assert client.refused == MOST_MESSAGES + 1, "what found no room is counted, too"
+    plc.say("command", COMMAND)
+    rig.until(lambda: client.requests)
 
 
 def test_a_retained_command_is_never_obeyed(broker, rig, caplog):

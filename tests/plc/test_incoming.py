@@ -60,6 +60,14 @@ def test_what_is_no_command_has_no_sender(foreign):
     assert caught.value.id is None
 
 
+@pytest.mark.parametrize("nested", [b"[" * 4000, b'{"x":' + b"[" * 2000 + b"]" * 2000 + b"}"])
+def test_what_is_nested_endlessly_is_refused_like_everything_else(nested):
+    with pytest.raises(BadCommandError) as caught:
+        read_command(nested, 5)
+    assert caught.value.id is None
+    assert read_ack(nested) is None
+
+
 def test_a_huge_message_is_not_even_read():
     with pytest.raises(BadCommandError, match=f"at most {MOST_BYTES}"):
         read_command(b" " * (MOST_BYTES + 1), 5)

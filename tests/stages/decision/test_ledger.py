@@ -152,6 +152,16 @@ def test_an_absurd_number_does_not_fill_the_memory(shop: Any, ledger: Ledger) ->
     assert len(ledger._early) == MOST_EARLY
 
 
+def test_outcomes_far_ahead_are_not_kept_in_the_place_of_near_ones(
+    shop: Any, ledger: Ledger, reasons: Reasons
+) -> None:
+    for sequence in range(10**6, 10**6 + 2 * MOST_EARLY):
+        ledger.settle(shop.failure(sequence), shop.now(1))
+    ledger.settle(shop.result(1), shop.now(1))
+    _, records = ledger.announce(shop.announcement(1), shop.now(2))
+    assert reasons(records) == [(1, Reason.BELOW_THRESHOLD)]
+
+
 def test_parts_of_another_line_or_session_are_none_of_ours(shop: Any, ledger: Ledger) -> None:
     ledger.announce(shop.announcement(1), shop.now(0))
     assert ledger.announce(shop.announcement(2, session="other"), shop.now(0)) == (None, [])
