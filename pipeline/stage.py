@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
-from pipeline.messages import Failure, Message, Reason, Stamp
+from pipeline.messages import MOST_TEXT, Failure, Message, Reason, Stamp
 
 NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
 """What a failure shows of a part that nobody can show."""
@@ -73,4 +73,4 @@ def stage_fault(stage: str, message: Message, error: Exception) -> Failure:
     """What becomes of a part on which a stage has raised an exception."""
     text = f"{stage} failed: {type(error).__name__}: {error}"
     stamps = stamps_of(message) or ()
-    return Failure(message.part, Reason.STAGE_FAULT, text, stage, NO_VIEW, stamps)
+    return Failure(message.part, Reason.STAGE_FAULT, text[:MOST_TEXT], stage, NO_VIEW, stamps)
