@@ -5,35 +5,23 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from calibration.images import SkippedPart
-from calibration.progress import progress_bar
 from calibration.record_parity import parity_file, save_parity, withdraw_parity
 from evaluation.cases import KEPT_CASES
 from evaluation.compare import Candidate, Details, compare, load_candidates
-from evaluation.datasets import (
-    GOOD,
-    LabelledFile,
-    LabelledPart,
-    at_most,
-    labelled_files,
-    labelled_parts,
-    simulated_parts,
-)
-from evaluation.evaluate import LabelledParts, collect
+from evaluation.evaluate import LabelledParts
 from evaluation.output import PAGE, check_file, check_report_folder, write_text
 from evaluation.parity_gate import Parity, check_parity, statement
 from evaluation.parity_report import parity_as_json, refusal, show_parity
+from evaluation.parts import SEED_OFFSET, dataset_parts, drawn_parts, read_parts
 from evaluation.report import as_json, show
 from evaluation.results import Evaluation
 from pipeline.command_line import (
-    drawing_camera,
     line_parser,
     load_arguments_line,
     run_command,
@@ -41,7 +29,6 @@ from pipeline.command_line import (
 )
 from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, LineError
-from stages.acquisition.simulation import DEFECT_KINDS
 from stages.reconstruction.paradigms import PARADIGMS
 
 DESCRIPTION = """\
@@ -87,21 +74,7 @@ examples
 exit codes: 0 done; 1 --parity refuses a mode; 2 configuration or images; 3 no model bundle or, for
 --parity, no calibration, or not one for this line"""
 
-SEED_OFFSET = 5000
-"""Added to the camera's seed: the parts are those of no line, training or calibration."""
-
-
 ALL = "all"
-
-
-@dataclass(frozen=True)
-class EvaluationParts:
-    """Labelled parts to come, how many, of which kinds, and where from."""
-
-    parts: Iterator[LabelledPart | SkippedPart]
-    count: int
-    kinds: frozenset[str]
-    source: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -125,7 +98,7 @@ def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
     found, details = compare(
         candidates,
         wanted or _own_paradigms(candidates),
-        _collected(_evaluation_parts(arguments, configs[0])),
+        _labelled(arguments, configs[0]),
         command=f"evaluate_line {given}",
         now=datetime.now().astimezone(),
         keep_cases=KEPT_CASES if arguments.report is not None else 0,
@@ -150,8 +123,7 @@ def _parity(arguments: argparse.Namespace, config: LineConfig, given: str) -> in
     if arguments.json is not None:
         check_file("--json", arguments.json)
     (candidate,) = load_candidates([config])
-    labelled = _collected(_evaluation_parts(arguments, config))
-    found = check_parity(candidate, labelled, arguments.accept)
+    found = check_parity(candidate, _labelled(arguments, config), arguments.accept)
     show_parity(found, Console())
     now = datetime.now(UTC)
     if arguments.json is not None:
@@ -208,25 +180,11 @@ def _own_paradigms(candidates: Sequence[Candidate]) -> list[str]:
     return list(dict.fromkeys(candidate.own_paradigm for candidate in candidates))
 
 
-def _collected(test: EvaluationParts) -> LabelledParts:
-    with progress_bar("reading", test.count) as advance:
-        return collect(test.parts, test.kinds, test.source, advance)
-
-
-def _evaluation_parts(arguments: argparse.Namespace, config: LineConfig) -> EvaluationParts:
+def _labelled(arguments: argparse.Namespace, config: LineConfig) -> LabelledParts:
     if arguments.dataset is not None:
-        files, source = labelled_files(arguments.dataset), f"folder {arguments.dataset}"
-        if arguments.at_most is not None:
-            files = at_most(files, arguments.at_most)
-            source += f", at most {arguments.at_most} images of each kind"
-        kinds = frozenset(file.kind for file in files if isinstance(file, LabelledFile))
-        return EvaluationParts(labelled_parts(files, config.frame), len(files), kinds, source)
-    camera, count = drawing_camera(config, "--dataset DIR"), int(arguments.parts)
-    seed = camera.seed + SEED_OFFSET if arguments.seed is None else int(arguments.seed)
-    parts = simulated_parts(camera, config.frame, count, seed)
-    kinds = frozenset({GOOD, *DEFECT_KINDS[: count // 2]})
-    source = f"{count} simulated parts, {camera.product}, seed {seed}"
-    return EvaluationParts(parts, count, kinds, source)
+        return read_parts(dataset_parts(arguments.dataset, config.frame, arguments.at_most))
+    count = int(arguments.parts)
+    return read_parts(drawn_parts(config, count, arguments.seed, "--dataset DIR"))
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

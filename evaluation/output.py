@@ -54,7 +54,26 @@ def write_text(file: Path, text: str) -> None:
         if _is_special(file):
             file.write_text(text, encoding="utf-8")
         else:
-            _write_beside(file.resolve(), text)
+            with new_file(file) as unfinished:
+                unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LineError(_cannot_write(file, error)) from error
+
+
+@contextmanager
+def new_file(file: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `file` at the end, or else disappears.
+
+    Raises LineError where it cannot be written.
+    """
+    place = file.resolve()
+    unfinished = _unfinished(place)
+    try:
+        try:
+            yield unfinished
+            unfinished.replace(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise LineError(_cannot_write(file, error)) from error
 
@@ -76,15 +95,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise LineError(_cannot_write(folder, error)) from error
-
-
-def _write_beside(file: Path, text: str) -> None:
-    unfinished = _unfinished(file)
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _replace(new: Path, folder: Path) -> None:

@@ -48,7 +48,7 @@ class Mode:
     """One way to compute scores.
 
     `dtype` is the word that a calibration made in this mode has for it, `tolerance` is in log odds,
-    and `threads` are the numbers of CPU threads to try.
+    and `threads` are the numbers of CPU threads to try, with batches of each of `batch_sizes`.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Mode:
     tolerance: float
     threads: tuple[int, ...]
     make: Callable[[], Engine]
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def compare(
     """The mode at every number of threads and batch size, on images (H, W, C) uint8."""
     engine = mode.make()
     for threads in mode.threads:
-        for size in BATCH_SIZES:
+        for size in mode.batch_sizes:
             with on_threads(threads):
                 found = _inspected(engine, images, size, reference, advance)
             yield _deviation(mode, size, threads, reference, found)

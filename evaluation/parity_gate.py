@@ -11,7 +11,6 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from calibration.images import NormalImages, PreparedPart
 from calibration.progress import progress_bar
@@ -20,7 +19,7 @@ from calibration.record_parity import ComparedMode, ParityStatement
 from evaluation.compare import Candidate, device_name
 from evaluation.evaluate import LabelledParts
 from evaluation.near_threshold import PAIRS, ScoredPart, blends_near, scored
-from evaluation.parity import BATCH_SIZES, TOLERANCES, Deviation, Mode, Reference, compare
+from evaluation.parity import TOLERANCES, Deviation, Mode, Reference, compare
 from evaluation.reference import WORDS, EagerReference
 from pipeline.errors import ConfigError, InputError
 from stages.bundle import Bundle
@@ -101,8 +100,10 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
     if accept:
         _check_can_accept(calibration, modes)
     eager = EagerReference(bundle, device, PARADIGMS[paradigm])
-    parts = _with_blends(labelled, eager, calibration.threshold)
-    reference = _reference(parts, calibration.threshold)
+    given = scored_parts(labelled, eager)
+    _check_both_sides(given, calibration.threshold)
+    parts = with_blends(given, eager, calibration.threshold)
+    reference = reference_of(parts, calibration.threshold)
     place = choose_device(device)
     return Parity(
         calibration=calibration,
@@ -114,7 +115,7 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
         images_digest=_digest(parts),
         reference=reference,
         modes=modes,
-        deviations=_deviations(modes, [part.image for part in parts], reference),
+        deviations=deviations_of(modes, parts, reference),
     )
 
 
@@ -163,29 +164,34 @@ def _check_can_accept(calibration: CalibrationRecord, modes: Sequence[Mode]) -> 
         )
 
 
-def _with_blends(
-    labelled: LabelledParts, reference: EagerReference, threshold: float
-) -> list[ScoredPart]:
-    """The given parts as the reference scores them, then blends of them near the threshold."""
+def scored_parts(labelled: LabelledParts, reference: EagerReference) -> list[ScoredPart]:
+    """The given parts as the reference scores them. Raises InputError for a score that is not
+    finite.
+    """
     parts = []
     with progress_bar("reference", len(labelled.parts)) as advance:
         for part in labelled.parts:
             parts.append(scored(part, reference.inspect))
             advance(1)
-    _check_scores(parts, threshold)
-    widest = max(TOLERANCES.values()) * NEAR_TIMES * threshold * (1 - threshold)
-    with progress_bar("near the threshold", PAIRS) as advance:
-        return parts + blends_near(parts, threshold, widest, reference.inspect, advance)
-
-
-def _check_scores(parts: Sequence[ScoredPart], threshold: float) -> None:
-    scores = np.array([part.inspected.score for part in parts])
-    if not np.isfinite(scores).all():
+    if not np.isfinite([part.inspected.score for part in parts]).all():
         raise InputError(
             "the networks gave a score that is not a finite number: the model is unusable on these "
             "images; train it again"
         )
-    rejected = int((scores > threshold).sum())
+    return parts
+
+
+def with_blends(
+    parts: Sequence[ScoredPart], reference: EagerReference, threshold: float
+) -> list[ScoredPart]:
+    """The parts, then blends of them near the threshold; none where all lie on one side of it."""
+    widest = max(TOLERANCES.values()) * NEAR_TIMES * threshold * (1 - threshold)
+    with progress_bar("near the threshold", PAIRS) as advance:
+        return [*parts, *blends_near(parts, threshold, widest, reference.inspect, advance)]
+
+
+def _check_both_sides(parts: Sequence[ScoredPart], threshold: float) -> None:
+    rejected = sum(part.inspected.score > threshold for part in parts)
     if rejected in (0, len(parts)):
         raise InputError(
             f"{rejected} of {len(parts)} parts score above the threshold {threshold:.6g}: parity "
@@ -194,7 +200,8 @@ def _check_scores(parts: Sequence[ScoredPart], threshold: float) -> None:
         )
 
 
-def _reference(parts: Sequence[ScoredPart], threshold: float) -> Reference:
+def reference_of(parts: Sequence[ScoredPart], threshold: float) -> Reference:
+    """What the reference found on these parts, at this threshold."""
     return Reference(
         threshold=threshold,
         scores=np.array([part.inspected.score for part in parts], np.float64),
@@ -202,12 +209,14 @@ def _reference(parts: Sequence[ScoredPart], threshold: float) -> Reference:
     )
 
 
-def _deviations(
-    modes: Sequence[Mode], images: Sequence[NDArray[np.uint8]], reference: Reference
+def deviations_of(
+    modes: Sequence[Mode], parts: Sequence[ScoredPart], reference: Reference
 ) -> tuple[Deviation, ...]:
+    """Every mode on these parts, which are those of the reference."""
+    images = [part.image for part in parts]
     found: list[Deviation] = []
     for mode in modes:
-        passes = len(mode.threads) * sum(max(len(images), size) for size in BATCH_SIZES)
+        passes = len(mode.threads) * sum(max(len(images), size) for size in mode.batch_sizes)
         with progress_bar(mode.name, passes) as advance:
             found += compare(mode, images, reference, advance)
     return tuple(found)

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.parity import Deviation, Mode
+from evaluation.parity import Deviation, Mode, Reference
 from evaluation.parity_gate import Parity
 from evaluation.reference import WORDS
 
@@ -52,7 +52,7 @@ def parity_as_json(found: Parity, command: str, now: datetime) -> str:
         "blends": found.blends,
         "images_digest": found.images_digest,
         "tolerance_log_odds": {mode.name: mode.tolerance for mode in found.modes},
-        "parts_near": {mode.name: _near(found, mode) for mode in found.modes},
+        "parts_near": {mode.name: _near(found.reference, mode) for mode in found.modes},
         "modes": [asdict(one) | {"refused": one.refused} for one in found.deviations],
         "passed": not found.refused,
     }
@@ -68,10 +68,10 @@ def show_parity(found: Parity, console: Console) -> None:
         f"Threshold {calibration.threshold:.6g} (calibration {calibration.id}, made in "
         f"{calibration.dtype} on {calibration.device})",
         f"{found.parts} parts, and {found.blends} blends of passing and rejected ones",
-        *(_near_text(found, mode) for mode in found.modes),
+        *(near_text(found.reference, mode) for mode in found.modes),
     ]
     _say(console, "\n".join(lines))
-    console.print(_table(found.deviations))
+    console.print(deviation_table(found.deviations))
     if not found.refused:
         names = " and ".join(mode.name for mode in found.modes)
         flips = max(deviation.flips for deviation in found.deviations)
@@ -88,7 +88,7 @@ def refusal(found: Parity) -> str:
     for mode in found.modes:
         outside = [deviation for deviation in found.refused if deviation.mode == mode.name]
         if outside:
-            texts.append(_refusal_of(mode, outside))
+            texts.append(refusal_of(mode, outside))
     return (
         f"{'; '.join(texts)}. Scores computed so are not those of the reference, and no threshold "
         "of other scores may judge them: calibrate on a machine that computes as the line does "
@@ -96,7 +96,8 @@ def refusal(found: Parity) -> str:
     )
 
 
-def _refusal_of(mode: Mode, outside: Sequence[Deviation]) -> str:
+def refusal_of(mode: Mode, outside: Sequence[Deviation]) -> str:
+    """What is wrong with a mode, by the worst of its deviations that are refused."""
     worst = max(outside, key=lambda deviation: (deviation.not_finite, deviation.largest_share))
     return (
         f"{mode.name} is refused in {len(outside)} of the batch sizes and threads tried, at worst "
@@ -107,23 +108,24 @@ def _refusal_of(mode: Mode, outside: Sequence[Deviation]) -> str:
     )
 
 
-def _near(found: Parity, mode: Mode) -> dict[str, int]:
+def _near(reference: Reference, mode: Mode) -> dict[str, int]:
     """How many parts lie within so many tolerances of the threshold."""
-    reference = found.reference
     return {str(times): int(reference.near(mode.tolerance, times).sum()) for times in WITHIN}
 
 
-def _near_text(found: Parity, mode: Mode) -> str:
-    near = _near(found, mode)
+def near_text(reference: Reference, mode: Mode) -> str:
+    """The tolerance of a mode, and how much there was to see of it near the threshold."""
+    near = _near(reference, mode)
     counts = ", ".join(f"{near[str(times)]} within {times}" for times in WITHIN)
-    allowed = found.reference.allowed_at_threshold(mode.tolerance)
+    allowed = reference.allowed_at_threshold(mode.tolerance)
     return (
         f"{mode.name}: tolerance {mode.tolerance:g} of the log odds, {allowed:.3g} of a score at "
         f"the threshold; parts near it, in tolerances: {counts}"
     )
 
 
-def _table(deviations: Sequence[Deviation]) -> Table:
+def deviation_table(deviations: Sequence[Deviation]) -> Table:
+    """One row for each mode, number of threads and batch size; 80 columns at most."""
     title = "differences from the reference, of the raw score"
     table = Table(title=title, box=box.SIMPLE, padding=0)
     for column in COLUMNS:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.output import PAGE, check_file, check_report_folder, new_folder, write_text
+from evaluation.output import (
+    PAGE,
+    check_file,
+    check_report_folder,
+    new_file,
+    new_folder,
+    write_text,
+)
 from pipeline.errors import ConfigError, LineError
 
 
@@ -42,6 +49,25 @@ def test_a_text_replaces_the_older_one(tmp_path: Path) -> None:
     write_text(file, "second")
     assert file.read_text() == "second"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_takes_its_place_only_when_all_went_well(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    with new_file(file) as unfinished:
+        unfinished.write_bytes(b"first")
+        assert not file.exists()
+    with pytest.raises(LineError, match="refused"):
+        write_and_refuse(file)
+    assert file.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(LineError, match=r"cannot be written .*make room"), new_file(file):
+        raise OSError(28, "No space left on device")
+
+
+def write_and_refuse(file: Path) -> None:
+    with new_file(file) as unfinished:
+        unfinished.write_bytes(b"second")
+        raise LineError("refused")
 
 
 def test_a_text_goes_through_a_link_and_into_a_pipe(tmp_path: Path) -> None:

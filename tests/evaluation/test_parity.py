@@ -52,6 +52,12 @@ def test_every_number_of_threads_and_batch_size_is_tried() -> None:
     assert [0, 1, 2, 3, 4, 5, 0] in engine.batches
 
 
+def test_a_mode_may_have_batch_sizes_of_its_own() -> None:
+    mode = Mode("shifted", "bfloat16", TOLERANCE, (1,), lambda: moved(0.0), batch_sizes=(1, 5))
+    found = list(compare(mode, IMAGES, REFERENCE, lambda _done: None))
+    assert [one.batch_size for one in found] == [1, 5]
+
+
 def test_figures_of_a_mode_within_its_tolerance() -> None:
     (one, *_) = compared(moved(0.005, 2))
     assert one.allowed == pytest.approx(0.01)
