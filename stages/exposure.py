@@ -58,8 +58,13 @@ def exposure_gain(images: Tensor, level: float | None) -> Tensor | None:
     """
     if level is None:
         return None
-    medians = images.flatten(1).median(dim=1).values.float().clamp(min=1.0)
-    return (level / medians).clamp(LEAST_GAIN, LARGEST_GAIN)[:, None, None, None]
+    return gain_from_medians(images.flatten(1).median(dim=1).values, level)
+
+
+def gain_from_medians(medians: Tensor, level: float) -> Tensor:
+    """(B,) median grey levels -> (B, 1, 1, 1) float32, within the limits of a gain."""
+    gain = level / medians.float().clamp(min=1.0)
+    return gain.clamp(LEAST_GAIN, LARGEST_GAIN)[:, None, None, None]
 
 
 def to_network_range(images: Tensor, gain: Tensor | None) -> Tensor:

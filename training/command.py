@@ -69,6 +69,7 @@ examples
   train_line --line 1 --images DIR --minutes 60 --flip both
   train_line --line 1 --images DIR --minutes 600 --profile paper --device cuda:0
   torchrun --standalone --nproc-per-node 4 -m training.command --line 1 --images DIR --minutes 60
+  train_line export --line 1 --onnx FILE                 a trained bundle for other runtimes
 
 exit codes: 0 trained; 1 stopped before the end; 2 configuration or images"""
 
@@ -82,7 +83,10 @@ KINDS = ", ".join(kind.value for kind in AnomalyKind)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `train_line`; ends the process with the exit code."""
-    sys.exit(run_command(lambda: train_line(_arguments(argv))))
+    given = sys.argv[1:] if argv is None else argv
+    if given and given[0] == "export":
+        sys.exit(run_command(lambda: _export(given[1:])))
+    sys.exit(run_command(lambda: train_line(_arguments(given))))
 
 
 def train_line(arguments: argparse.Namespace) -> int:
@@ -97,6 +101,12 @@ def train_line(arguments: argparse.Namespace) -> int:
     if speaks_for_all():
         _report(bundle, out, line_option(arguments))
     return 0
+
+
+def _export(given: Sequence[str]) -> int:
+    from training.export.command import export_line  # noqa: PLC0415 - no training needs evaluation
+
+    return export_line(given)
 
 
 def _report(bundle: Bundle, out: Path, line_option: str) -> None:

@@ -135,7 +135,8 @@ def norm_guided(
     alpha_bar_ts, alpha_bar_tb = schedule.alpha_bar(t_s), schedule.alpha_bar(t_b)
     x_ts = q_sample(x_0, noise[0], alpha_bar_ts)
     x_tb = q_sample(x_0, noise[1], alpha_bar_tb)
-    eps_ts, eps_tb = model(torch.cat((x_ts, x_tb)), torch.cat((t_s, t_b))).float().chunk(2)
+    eps = model(torch.cat((x_ts, x_tb)), torch.cat((t_s, t_b))).float()
+    eps_ts, eps_tb = eps.view(NOISE_SCALES, *x_0.shape).unbind()
     x_fine = predict_x_0(x_ts, eps_ts, alpha_bar_ts)
     return norm_guided_estimate(
         x_fine, predict_x_0(x_tb, eps_tb, alpha_bar_tb), alpha_bar_ts, settings.w

@@ -107,7 +107,7 @@ class SegmentationNetwork(nn.Module):
             out_channels = widths[max(level - 1, 0)]
             self.up.append(UpLevel(coarse, widths[level], out_channels, groups))
             coarse = out_channels
-        self.head = FullPrecisionConv(coarse, sizes.unshuffle**2, 3, padding=1)
+        self.head: nn.Conv2d = FullPrecisionConv(coarse, sizes.unshuffle**2, 3, padding=1)
         bias = self.head.bias
         assert bias is not None
         nn.init.constant_(bias, PRIOR_LOGIT)

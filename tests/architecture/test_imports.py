@@ -69,7 +69,8 @@ MAY_USE: dict[str, frozenset[str]] = {
     ),
     "calibration.record": frozenset({"contract", "calibration.record"}),
     "calibration": TOOLS,
-    "training": TOOLS | {"training"},
+    "training": TOOLS | {"training", "training.export"},
+    "training.export": TOOLS | {"evaluation", "training.export"},
     "evaluation": TOOLS | {"evaluation"},
     "benchmarks": TOOLS
     | {"runtime", "wire", "plc", "reject_log", "evaluation", "training", "benchmarks"},
@@ -84,6 +85,8 @@ ONLY_IMPORTER = {
     "amqtt": ("plc",),
     "sqlite3": ("reject_log",),
     "matplotlib": ("evaluation",),
+    "onnx": ("training.export",),
+    "onnxruntime": ("training.export",),
     "cloudpickle": (),
     "dill": (),
     "joblib": (),
@@ -138,8 +141,9 @@ def component(name: str) -> str | None:
     if first == "stages" and rest and f"stages.{rest[0]}" in FOLDERS:
         is_process = rest[1:2] == ["stage"]
         return f"{rest[0]} process" if is_process else f"stages.{rest[0]}"
-    if name.startswith("calibration.record"):
-        return "calibration.record"
+    for part in ("calibration.record", "training.export"):
+        if name.startswith(part):
+            return part
     return first if first in (*PACKAGES, "run_line") else None
 
 
@@ -168,6 +172,7 @@ def test_the_table_notices_what_it_forbids() -> None:
         "pipeline/line.py": "def f():\n    from stages.decision import rule",
         "pipeline/messages.py": "from pipeline.supervisor import Supervisor",
         "training/loop.py": "from stages.segmentation.stage import build",
+        "training/session.py": "from evaluation.metrics import auroc",
         "calibration/record.py": "from calibration.scoring import score_parts",
         "run_line.py": "import plc.client",
     }

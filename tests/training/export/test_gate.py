@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from calibration.images import SkippedPart
+from evaluation.compare import Candidate
+from evaluation.datasets import LabelledPart
+from evaluation.evaluate import LabelledParts
+from pipeline.config_file import load_line
+from stages.bundle import Bundle, save_bundle
+from training.export.gate import BATCH_SIZES, check_export, export_refusal, show_export
+
+
+@pytest.fixture
+def labelled(images: np.ndarray) -> LabelledParts:
+    parts = tuple(
+        LabelledPart(f"{index}", "good" if index < 3 else "dent", image, None)
+        for index, image in enumerate(images)
+    )
+    skipped: tuple[SkippedPart, ...] = ()
+    return LabelledParts(parts, skipped, ("dent", "good"), "5 parts [made up]")
+
+
+@pytest.fixture
+def candidate(lively: Bundle, tiny_line: Path, tmp_path: Path) -> Candidate:
+    config = load_line(tiny_line, [("calibration.folder", str(tmp_path / "calibration"))])
+    return Candidate(config, lively)
+
+
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.near_threshold.PAIRS", 2)
+    monkeypatch.setattr("evaluation.parity_gate.THREADS", (1,))
+
+
+def test_without_a_calibration_the_median_score_is_the_threshold(
+    exported: Path, candidate: Candidate, labelled: LabelledParts
+) -> None:
+    found = check_export(exported, candidate, labelled)
+    assert found.refused == ()
+    assert [one.batch_size for one in found.deviations] == list(BATCH_SIZES)
+    assert found.parts == 5
+    assert found.blends >= 5
+    assert found.reference.threshold == np.median(found.reference.scores[:5])
+    assert "calibrate_line" in found.threshold_from
+    text = io.StringIO()
+    show_export(found, Console(file=text, width=80))
+    assert "on 5 parts [made up]" in text.getvalue()
+    assert text.getvalue().count("onnxruntime") == 1 + len(BATCH_SIZES)
+    assert "…" not in text.getvalue()
+
+
+def test_a_file_of_another_bundle_is_refused_with_its_figures(
+    exported: Path, candidate: Candidate, labelled: LabelledParts, tmp_path: Path
+) -> None:
+    without_surface = save_bundle(
+        tmp_path / "other", candidate.bundle.manifest, *candidate.bundle.networks()
+    )
+    found = check_export(exported, replace(candidate, bundle=without_surface), labelled)
+    assert len(found.refused) == len(BATCH_SIZES)
+    why = export_refusal(found)
+    assert why.startswith("onnxruntime is refused in 3 of the batch sizes and threads tried")
+    assert "times what is allowed" in why
+    assert "the file was deleted" in why

@@ -1,0 +1,114 @@
+"""The gate of an exported file: its scores against those of the line's own networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from calibration.record import load_line_calibration
+from evaluation.compare import Candidate
+from evaluation.evaluate import LabelledParts
+from evaluation.near_threshold import ScoredPart
+from evaluation.parity import TOLERANCES, Deviation, Mode, Reference
+from evaluation.parity_gate import (
+    deviations_of,
+    reference_of,
+    scored_parts,
+    thread_counts,
+    with_blends,
+)
+from evaluation.parity_report import deviation_table, near_text, refusal_of
+from evaluation.reference import WORDS, EagerReference
+from pipeline.errors import CalibrationError
+from stages.reconstruction.paradigms import PARADIGMS
+from training.export.runtime import OnnxInspector
+
+BATCH_SIZES = (1, 2, 5)
+LOWEST, HIGHEST = 1e-12, 0.999
+"""Of a threshold that stands in for a calibrated one: float32 tells scores apart in between."""
+
+
+@dataclass(frozen=True)
+class ExportParity:
+    """What the gate found on `parts` that were given and `blends` that were made of them, at a
+    threshold that `threshold_from` tells the origin of.
+    """
+
+    source: str
+    parts: int
+    blends: int
+    threshold_from: str
+    reference: Reference
+    mode: Mode
+    deviations: tuple[Deviation, ...]
+
+    @property
+    def refused(self) -> tuple[Deviation, ...]:
+        """Those outside of the tolerance."""
+        return tuple(deviation for deviation in self.deviations if deviation.refused)
+
+
+def check_export(file: Path, candidate: Candidate, labelled: LabelledParts) -> ExportParity:
+    """The file in onnxruntime against the reference, on these parts and blends near the threshold.
+
+    Raises InputError where a score of the reference is not finite.
+    """
+    eager = EagerReference(candidate.bundle, "cpu", PARADIGMS[candidate.own_paradigm])
+    given = scored_parts(labelled, eager)
+    threshold, threshold_from = _threshold(candidate, given)
+    parts = with_blends(given, eager, threshold)
+    reference = reference_of(parts, threshold)
+    mode = Mode(
+        name="onnxruntime",
+        dtype="float32",
+        tolerance=TOLERANCES["float32"],
+        threads=thread_counts(torch.device("cpu")),
+        make=lambda: OnnxInspector(file),
+        batch_sizes=BATCH_SIZES,
+    )
+    return ExportParity(
+        source=labelled.source,
+        parts=len(given),
+        blends=len(parts) - len(given),
+        threshold_from=threshold_from,
+        reference=reference,
+        mode=mode,
+        deviations=deviations_of([mode], parts, reference),
+    )
+
+
+def show_export(found: ExportParity, console: Console) -> None:
+    """Print what was compared, how much of it lay near the threshold, and the figures."""
+    text = (
+        f"Reference: {WORDS}, on {found.source}\n"
+        f"Threshold {found.reference.threshold:.6g} ({found.threshold_from})\n"
+        f"{found.parts} parts, and {found.blends} blends of passing and rejected ones\n"
+        f"{near_text(found.reference, found.mode)}"
+    )
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(deviation_table(found.deviations))
+
+
+def export_refusal(found: ExportParity) -> str:
+    """Why the file is not kept, and what to do."""
+    return (
+        f"{refusal_of(found.mode, found.refused)}. So the file was deleted: install the versions "
+        "of constraints.txt, which this was tested with, and export again"
+    )
+
+
+def _threshold(candidate: Candidate, parts: Sequence[ScoredPart]) -> tuple[float, str]:
+    """The line's threshold, or what stands in for it, and where it is from."""
+    config, bundle = candidate.config, candidate.bundle
+    try:
+        active = load_line_calibration(config, bundle.id, bundle.manifest.paradigm)
+    except CalibrationError as error:
+        middle = float(np.median([part.inspected.score for part in parts]))
+        stands_in = min(max(middle, LOWEST), HIGHEST)
+        return stands_in, f"the median score, for want of a calibration: {error}"
+    return active.threshold, f"calibration {active.id}"
