@@ -63,7 +63,8 @@ def export_line(argv: Sequence[str]) -> int:
     height, width = candidate.bundle.manifest.image_size_px
     print(
         f"{file}: bundle {candidate.bundle.id}, {candidate.own_paradigm}, images of {height} x "
-        f"{width} pixels, {file.stat().st_size / 1e6:.1f} MB. Its scores are those of the line."
+        f"{width} pixels, {file.stat().st_size / 1e6:.1f} MB.\nIts scores are those of the "
+        "line's networks in float32."
     )
     return 0
 
