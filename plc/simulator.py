@@ -85,7 +85,10 @@ class _Unanswered:
 
 
 class PlcSimulator:
-    """A PLC of one line. `step` is its cycle; everything but the network runs in it."""
+    """A PLC of one line. `step` is its cycle; everything but the network runs in it.
+
+    `hear` is called with every payload that could be read, and whether the broker had kept it.
+    """
 
     def __init__(
         self,
@@ -95,8 +98,10 @@ class PlcSimulator:
         speed: float | None = None,
         acknowledge: bool = True,
         say: Callable[[str], None] = lambda _text: None,
+        hear: Callable[[msgspec.Struct, bool], None] = lambda _payload, _retained: None,
     ) -> None:
         self._line, self._topics = config.line, Topics(config.mqtt.topic_root)
+        self._hear = hear
         self._speed, self._acknowledge, self._say = speed, acknowledge, say
         self._silence_s = MISSED_BEATS * config.mqtt.heartbeat_s
         self.register = GateRegister(config.timing.deadline_ms / 1000)
@@ -125,6 +130,11 @@ class PlcSimulator:
         """Leave the broker."""
         self._client.disconnect()
         self._client.loop_stop()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._client.is_connected()
 
     @property
     def state(self) -> str:
@@ -195,6 +205,7 @@ class PlcSimulator:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._unreadable += 1
             return
+        self._hear(payload, message.retain)
         now = _now()
         match payload:
             case VerdictPayload():

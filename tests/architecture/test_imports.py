@@ -24,6 +24,7 @@ PACKAGES = (
     "training",
     "evaluation",
     "benchmarks",
+    "chaos",
 )
 STAGES = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision")
 CONTRACT = (
@@ -74,6 +75,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "evaluation": TOOLS | {"evaluation"},
     "benchmarks": TOOLS
     | {"runtime", "wire", "plc", "reject_log", "evaluation", "training", "benchmarks"},
+    "chaos": TOOLS | {"runtime", "wire", "plc", "reject_log", "chaos"},
 }
 """Who may use what. `<stage> process` is a stage's stage.py, which nobody may use: the runtime
 names it by a string. `contract` is what the pipeline offers to stages."""

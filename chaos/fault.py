@@ -1,0 +1,74 @@
+"""What a fault is, and what it may take hold of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from chaos.brokers import Mosquitto
+from chaos.checker import Checker
+from chaos.line import RunningLine
+from chaos.network import Namespace
+from chaos.view import PlcView
+from pipeline.config import LineConfig
+from plc.access import Access
+
+
+@dataclass
+class Hall:
+    """Everything around one line: `broker` None is the embedded one, `network` None the machine's
+    own; `data_disk` the small file system of the reject log, None where it could not be mounted.
+    """
+
+    config: LineConfig
+    folder: Path
+    rate_hz: float
+    line: RunningLine
+    view: PlcView
+    checker: Checker
+    access: Access
+    broker: Mosquitto | None
+    network: Namespace | None
+    data_disk: Path | None
+    unusual: list[tuple[float, float]] = field(default_factory=list)
+    """Times in which the camera showed other parts than their numbers say."""
+
+
+@dataclass
+class Fault:
+    """One fault. `hold_s`: how long it lasts; 0 for one that strikes and is over. `shows`: the PLC
+    must see by the line's state that something is wrong. `back_s`: longest time from its end to
+    RUNNING. `detail` says what was drawn.
+    """
+
+    hold_s: float = 0.0
+    shows: bool = False
+    back_s: float = 10.0
+    detail: str = ""
+
+    def inflict(self, hall: Hall) -> None:
+        """Begin it. Raises LineError where the line cannot even be hurt."""
+        raise NotImplementedError
+
+    def end(self, hall: Hall) -> None:
+        """End it; one that is over by itself needs nothing."""
+
+
+def _always(_hall: Hall) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A row of the campaign's table: how its faults are drawn, and why there can be none here."""
+
+    name: str
+    draw: Callable[[Random], Fault]
+    missing: Callable[[Hall], str] = _always
+
+
+def needs_mosquitto(hall: Hall) -> str:
+    """For kinds that hurt a broker which the line does not start by itself."""
+    return "" if hall.broker is not None else "the embedded broker has none; --broker mosquitto"

@@ -1,0 +1,65 @@
+"""A model whose networks give no number, selected as a recipe in the usual way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from chaos.fault import Fault, Hall, Kind
+from chaos.plant import BROKEN_RECIPE
+from pipeline.config import DEFAULT_RECIPE
+from pipeline.control import Command, LineState
+from pipeline.errors import LineError
+from pipeline.messages import Reason
+
+ANSWER_S = 30.0
+RESUME_S = 30.0
+
+
+@dataclass
+class NotANumber(Fault):
+    """The line changes to the broken recipe, inspects some parts by it, and changes back."""
+
+    def inflict(self, hall: Hall) -> None:
+        change_recipe(hall, BROKEN_RECIPE)
+
+    def end(self, hall: Hall) -> None:
+        found = [
+            heard[0].payload.reason_code
+            for heard in list(hall.view.verdicts.values())
+            if heard[0].payload.recipe == BROKEN_RECIPE
+        ]
+        change_recipe(hall, DEFAULT_RECIPE)
+        if Reason.SCORE_NOT_FINITE not in found:
+            raise LineError(f"no part was told to have no score; there was {set(found) or 'none'}")
+
+
+def change_recipe(hall: Hall, recipe: str) -> None:
+    """Pause, select, resume. Raises LineError where the line does not obey."""
+    _obey(hall, Command.PAUSE)
+    _obey(hall, Command.SELECT_RECIPE, recipe=recipe)
+    end_s = time.monotonic() + RESUME_S
+    while time.monotonic() < end_s:  # refused while the recipe is being loaded
+        answer = hall.view.command(Command.RESUME, ANSWER_S)
+        if answer is not None and answer.result == "accepted":
+            return
+        hall.view.pass_time(0.3)
+    raise LineError(f"resume is refused for {RESUME_S:g} s; the line is {hall.view.state}")
+
+
+def _obey(hall: Hall, command: Command, **values: str) -> None:
+    answer = hall.view.command(command, ANSWER_S, **values)
+    if answer is None or answer.result != "accepted":
+        said = "no answer" if answer is None else answer.reason
+        raise LineError(f"{command}: {said}; the line is {hall.view.state or LineState.PAUSED}")
+
+
+def kinds() -> Iterator[Kind]:
+    """The kinds of this module."""
+    yield Kind("model gives NaN", _not_a_number)
+
+
+def _not_a_number(drawn: Random) -> Fault:
+    return NotANumber(drawn.uniform(2, 4))

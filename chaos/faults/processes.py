@@ -1,0 +1,130 @@
+"""Processes of the line that are killed, frozen, or compute without end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from chaos.fault import Fault, Hall, Kind
+from chaos.line import stage_processes, wait_for_end
+from pipeline.control import LineState
+from pipeline.errors import LineError
+
+STAGES = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision", "recorder")
+SUPERVISOR, BROKER = "supervisor", "broker"
+SEEN_S = 2.0
+"""What lasts longer must show."""
+ORPHANS_S = 5.0
+SPEND_S = 60.0
+STAGE_BACK_S = 5.0
+
+
+@dataclass
+class Killed(Fault):
+    """kill -9: the supervisor starts it again."""
+
+    stage: str = ""
+
+    def inflict(self, hall: Hall) -> None:
+        os.kill(hall.line.pid(self.stage), signal.SIGKILL)
+
+
+@dataclass
+class SupervisorKilled(Fault):
+    """kill -9 of the supervisor: the kernel ends the stages, and whoever started the line starts
+    it again.
+    """
+
+    def inflict(self, hall: Hall) -> None:
+        supervisor = hall.line.supervisor
+        stages = list(stage_processes(supervisor))
+        hall.checker.killed_s[hall.view.session] = time.monotonic()
+        hall.line.kill()
+        left = wait_for_end(stages, ORPHANS_S)
+        if left:
+            raise LineError(f"{len(left)} stages outlived their supervisor for {ORPHANS_S:g} s")
+
+    def end(self, hall: Hall) -> None:
+        hall.line.start(hall.rate_hz)
+
+
+@dataclass
+class Frozen(Fault):
+    """SIGSTOP, then SIGCONT unless the supervisor has ended it before."""
+
+    stage: str = ""
+    _pid: int = 0
+
+    def inflict(self, hall: Hall) -> None:
+        self._pid = hall.line.pid(self.stage)
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def end(self, hall: Hall) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGCONT)
+
+
+@dataclass
+class Hung(Fault):
+    """The stage's thread computes for ever; only the supervisor's watch on its beats ends that."""
+
+    stage: str = ""
+
+    def inflict(self, hall: Hall) -> None:
+        os.kill(hall.line.pid(self.stage), signal.SIGUSR1)
+
+
+@dataclass
+class Spent(Fault):
+    """Killed again whenever it has come back, until the line gives it up; the PLC resets that."""
+
+    stage: str = ""
+
+    def inflict(self, hall: Hall) -> None:
+        end_s = time.monotonic() + SPEND_S
+        killed: set[int] = set()
+        while hall.view.state != LineState.FAULT:
+            if time.monotonic() > end_s:
+                raise LineError(f"{self.stage} died {len(killed)} times, and there is no FAULT")
+            pid = hall.line.stages().get(self.stage)
+            if pid is not None and pid not in killed:
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            hall.view.pass_time(0.1)
+
+
+def kinds(embedded: bool) -> Iterator[Kind]:
+    """The kinds of this module."""
+    stages = (*STAGES, BROKER) if embedded else STAGES
+    for stage in stages:
+        yield Kind(f"kill {stage}", partial(_kill, stage=stage))
+        yield Kind(f"freeze {stage}", partial(_freeze, stage=stage))
+        yield Kind(f"hang {stage}", partial(_hang, stage=stage))
+    yield Kind("kill supervisor", lambda _drawn: SupervisorKilled(shows=True))
+    yield Kind("freeze supervisor", _freeze_supervisor)
+    yield Kind("restart budget spent", lambda drawn: Spent(shows=True, stage=drawn.choice(STAGES)))
+
+
+def _kill(_drawn: Random, stage: str) -> Fault:
+    return Killed(shows=True, back_s=STAGE_BACK_S, stage=stage)
+
+
+def _freeze(drawn: Random, stage: str) -> Fault:
+    hold_s = drawn.uniform(0.3, 4.0)
+    return Frozen(hold_s, shows=hold_s > SEEN_S, stage=stage, detail=f"{hold_s:.1f} s")
+
+
+def _hang(_drawn: Random, stage: str) -> Fault:
+    return Hung(shows=True, stage=stage)
+
+
+def _freeze_supervisor(drawn: Random) -> Fault:
+    """It neither moves parts nor gives verdicts: while it is away, there is nothing to show."""
+    hold_s = drawn.uniform(0.5, 8.0)
+    return Frozen(hold_s, stage=SUPERVISOR, detail=f"{hold_s:.1f} s")

@@ -1,0 +1,175 @@
+"""One fault from its beginning to the line's recovery, and what was broken meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from chaos.checker import Violation
+from chaos.fault import Fault, Hall, Kind
+from chaos.ledger import KeptJournal
+from pipeline.control import Command, LineState
+from pipeline.errors import LineError
+from pipeline.messages import Verdict
+
+SIGN_S = 2.0
+STEADY_S = 60.0
+PATIENCE_S = 30.0
+"""A line that is not back after this long is started anew, so that the campaign goes on."""
+ANSWER_S = 10.0
+SPENT = "failed more than"
+"""What the supervisor says when a budget of restarts is used up."""
+STEADY_PARTS = 3
+
+
+@dataclass
+class Outcome:
+    """What one fault has led to; times in seconds. `parts` were captured from its beginning to the
+    recovery; `first_part` is the first of them.
+    """
+
+    number: int
+    kind: str
+    detail: str
+    session: str
+    first_part: int
+    after_s: float
+    parts: int = 0
+    uninspected: int = 0
+    undelivered: int = 0
+    sign_s: float | None = None
+    recovered_s: float | None = None
+    faulted: bool = False
+    violations: list[Violation] = field(default_factory=list)
+
+    def where(self, seed: int) -> str:
+        """What is needed to repeat it."""
+        drawn = f", {self.detail}" if self.detail else ""
+        return (
+            f"seed {seed}, fault {self.number} ({self.kind}{drawn}), {self.after_s:.2f} s after "
+            f"the line was steady, at part {self.first_part} of {self.session}; repeat with "
+            f"--seed {seed} --just {self.number}"
+        )
+
+
+def wait_until_steady(hall: Hall, timeout_s: float = STEADY_S) -> bool:
+    """Whether the line runs, and has inspected some parts since now."""
+    already = hall.view.scored
+    return hall.view.wait(
+        lambda: hall.view.state == LineState.RUNNING and hall.view.scored >= already + STEADY_PARTS,
+        timeout_s,
+    )
+
+
+class Trial:
+    """Inflicts one drawn fault on a steady line."""
+
+    def __init__(self, hall: Hall, journal: KeptJournal, number: int, kind: Kind, drawn: Random):
+        self._hall, self._journal = hall, journal
+        self._after_s = drawn.uniform(0.1, 1.5)
+        self._fault: Fault = kind.draw(drawn)
+        self._outcome = Outcome(
+            number, kind.name, self._fault.detail, hall.view.session, 0, self._after_s
+        )
+
+    def run(self) -> Outcome:
+        """The fault, its end, the recovery, and the judgement."""
+        hall, fault, outcome = self._hall, self._fault, self._outcome
+        hall.view.pass_time(self._after_s)
+        outcome.session, outcome.first_part = hall.view.session, hall.view.sequence + 1
+        began_s = time.monotonic()
+        self._try(fault.inflict)
+        if fault.hold_s:
+            hall.view.pass_time(fault.hold_s)
+        self._try(fault.end)
+        ended_s = time.monotonic()
+        if fault.shows:  # else the line seems to be well until somebody notices
+            hall.view.wait(lambda: hall.view.first_sign(began_s) is not None, 2 * SIGN_S)
+        self._judge_sign(began_s)
+        self._await_recovery(ended_s)
+        self._count(began_s)
+        self._journal.read_on()
+        outcome.violations += hall.checker.judge(self._journal.accounts)
+        return outcome
+
+    def _try(self, step: Callable[[Hall], None]) -> None:
+        try:
+            step(self._hall)
+        except LineError as error:
+            self._outcome.violations.append(Violation(4, f"{self._fault.detail} {error}".strip()))
+
+    def _await_recovery(self, ended_s: float) -> None:
+        """RUNNING, and a part inspected that was captured after the end. A held FAULT is reset, as
+        people would; it is right only where the budget of restarts is spent.
+        """
+        view, outcome = self._hall.view, self._outcome
+        session, until, scored = view.session, view.sequence, view.scored
+
+        def back() -> bool:
+            on = view.session != session or view.sequence > until
+            return view.state == LineState.RUNNING and on and view.scored > scored
+
+        end_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end_s:
+            if view.wait(lambda: back() or view.state == LineState.FAULT, 0.5) and back():
+                break
+            if view.state == LineState.FAULT:
+                outcome.faulted = True
+                self._reset()
+                ended_s = time.monotonic()
+            if not self._hall.line.running:
+                break
+        self._note_recovery(back(), ended_s)
+
+    def _reset(self) -> None:
+        view = self._hall.view
+        if SPENT not in view.cause:
+            self._outcome.violations.append(Violation(4, f"FAULT without need: {view.cause}"))
+        answer = view.command(Command.RESET_FAULT, ANSWER_S)
+        if answer is None or answer.result != "accepted":
+            said = "no answer" if answer is None else answer.reason
+            self._outcome.violations.append(Violation(4, f"reset_fault: {said}"))
+        view.wait(lambda: view.state != LineState.FAULT, ANSWER_S)
+
+    def _note_recovery(self, back: bool, ended_s: float) -> None:
+        hall, outcome, limit_s = self._hall, self._outcome, self._fault.back_s
+        if not back:
+            state = f"{hall.view.state or 'not visible'}: {hall.view.cause}"
+            gone = "" if hall.line.running else "; the line's process has ended"
+            outcome.violations.append(
+                Violation(4, f"not back after {PATIENCE_S:g} s, {state}{gone}")
+            )
+            return
+        outcome.recovered_s = time.monotonic() - ended_s
+        if outcome.recovered_s > limit_s and not outcome.faulted:
+            outcome.violations.append(
+                Violation(4, f"back after {outcome.recovered_s:.1f} s, allowed are {limit_s:g} s")
+            )
+
+    def _judge_sign(self, began_s: float) -> None:
+        sign = self._hall.view.first_sign(began_s)
+        self._outcome.sign_s = None if sign is None else sign[0] - began_s
+        if not self._fault.shows:
+            return
+        if sign is None:
+            self._outcome.violations.append(Violation(4, "the PLC could not see it"))
+        elif sign[0] - began_s > SIGN_S:
+            text = f"the PLC saw it ({sign[1]}) after {sign[0] - began_s:.1f} s"
+            self._outcome.violations.append(Violation(4, f"{text}, allowed are {SIGN_S:g} s"))
+
+    def _count(self, began_s: float) -> None:
+        outcome, view = self._outcome, self._hall.view
+        for (session, sequence), heard in list(view.verdicts.items()):
+            if heard[0].at_s >= began_s and (session, sequence) >= (
+                outcome.session,
+                outcome.first_part,
+            ):
+                outcome.parts += 1
+                outcome.uninspected += heard[0].payload.verdict is Verdict.UNINSPECTED
+        named = {
+            key for key in view.undelivered if key >= (outcome.session, outcome.first_part)
+        } - set(view.verdicts)
+        outcome.undelivered = len(named)
+        outcome.parts += len(named)
