@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 
-.PHONY: run test check format bench fuzz bundle tiles clean
+.PHONY: run test check format bench chaos fuzz bundle tiles clean
 
 run: $(SET_UP)
 	$(BIN)/run_line --line 3 $(ARGS)
@@ -58,6 +58,13 @@ bench: $(SET_UP)
 # 100,000 malformed messages at every socket and topic of a running line: make fuzz ARGS="--seed 2"
 fuzz: $(SET_UP)
 	$(BIN)/python -m benchmarks.fuzz $(ARGS)
+
+# A real line, broker and PLC, and so many faults at random moments (docs/chaos.md):
+#   make chaos FAULTS=200 SEED=7 ARGS="--broker embedded"
+FAULTS ?= 40
+SEED ?= 1
+chaos: $(SET_UP)
+	$(BIN)/python -m chaos.campaign --faults $(FAULTS) --seed $(SEED) $(ARGS)
 
 $(SET_UP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'

@@ -160,6 +160,10 @@ def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     drawn = random.Random(f"{campaign.seed} scores")
     campaign.rescored, wrong = wrong_scores(hall.config, accounts, hall.unusual, drawn)
     campaign.rest += wrong
+    for outcome in campaign.outcomes:
+        outcome.lost_good = hall.view.lost_good(
+            outcome.session, outcome.first_part, outcome.last_part
+        )
     campaign.parts = sum(account.last for account in accounts.values())
 
 

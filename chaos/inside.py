@@ -83,7 +83,7 @@ def _hurry(switches: Switches) -> None:
             since_ns = max(now_ns if due_ns is None else due_ns, now_ns - MOST_LATE_NS)
             source._due_ns = since_ns + period_ns * 100 // percent
 
-    PartSource._advance = hurried  # type: ignore[method-assign]  # what this module is for
+    PartSource._advance = hurried  # type: ignore[method-assign,assignment]  # what this module is for
 
 
 def disturbed(read: Shows, how: Callable[[], int], drawn: random.Random) -> Shows:

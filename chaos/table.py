@@ -10,7 +10,18 @@ from typing import Any
 from chaos.checker import Violation
 from chaos.trial import Outcome
 
-HEADER = ("fault", "times", "parts", "uninspected", "undelivered", "seen", "back", "FAULT", "wrong")
+HEADER = (
+    "fault",
+    "times",
+    "parts",
+    "uninspected",
+    "undelivered",
+    "lost good",
+    "seen",
+    "back",
+    "FAULT",
+    "wrong",
+)
 SECONDS = "p50/max s"
 
 
@@ -44,7 +55,7 @@ class Campaign:
             f"{len(self.outcomes)} faults, seed {self.seed}, {self.broker} broker, "
             f"{self.rate_hz:.1f} parts/s, {self.seconds:.0f} s; {self.parts} parts announced, "
             f"{self.rescored} PASS scored again",
-            *_aligned([HEADER, ("", "", "", "", "", SECONDS, SECONDS, "", ""), *rows]),
+            *_aligned([HEADER, ("", "", "", "", "", "", SECONDS, SECONDS, "", ""), *rows]),
         ]
         lines += [f"not possible here: {kind}: {why}" for kind, why in self.missing.items()]
         for outcome in self.outcomes:
@@ -77,6 +88,7 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         str(sum(outcome.parts for outcome in outcomes)),
         str(sum(outcome.uninspected for outcome in outcomes)),
         str(sum(outcome.undelivered for outcome in outcomes)),
+        str(sum(outcome.lost_good for outcome in outcomes)),
         _spread(outcome.sign_s for outcome in outcomes),
         _spread(outcome.recovered_s for outcome in outcomes),
         str(sum(outcome.faulted for outcome in outcomes)),
@@ -111,6 +123,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "parts": outcome.parts,
         "uninspected": outcome.uninspected,
         "undelivered": outcome.undelivered,
+        "lost_good": outcome.lost_good,
         "seen_s": outcome.sign_s,
         "back_s": outcome.recovered_s,
         "fault": outcome.faulted,

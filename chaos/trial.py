@@ -27,7 +27,8 @@ STEADY_PARTS = 3
 @dataclass
 class Outcome:
     """What one fault has led to; times in seconds. `parts` were captured from its beginning to the
-    recovery; `first_part` is the first of them.
+    recovery, `first_part` to `last_part`. `lost_good` of them had a PASS that came too late for the
+    PLC, which fired the gate: safe, but a good part lost.
     """
 
     number: int
@@ -39,6 +40,8 @@ class Outcome:
     parts: int = 0
     uninspected: int = 0
     undelivered: int = 0
+    lost_good: int = 0
+    last_part: int = 0
     sign_s: float | None = None
     recovered_s: float | None = None
     faulted: bool = False
@@ -92,6 +95,7 @@ class Trial:
         self._count(began_s)
         self._journal.read_on()
         outcome.violations += hall.checker.judge(self._journal.accounts)
+        outcome.last_part = hall.view.sequence
         return outcome
 
     def _try(self, step: Callable[[Hall], None]) -> None:
@@ -161,15 +165,12 @@ class Trial:
 
     def _count(self, began_s: float) -> None:
         outcome, view = self._outcome, self._hall.view
-        for (session, sequence), heard in list(view.verdicts.items()):
-            if heard[0].at_s >= began_s and (session, sequence) >= (
-                outcome.session,
-                outcome.first_part,
-            ):
-                outcome.parts += 1
-                outcome.uninspected += heard[0].payload.verdict is Verdict.UNINSPECTED
-        named = {
-            key for key in view.undelivered if key >= (outcome.session, outcome.first_part)
-        } - set(view.verdicts)
-        outcome.undelivered = len(named)
-        outcome.parts += len(named)
+        first = outcome.session, outcome.first_part
+        came = [
+            heard[0].payload.verdict
+            for key, heard in list(view.verdicts.items())
+            if key >= first and heard[0].at_s >= began_s
+        ]
+        named = {key for key in view.undelivered if key >= first} - set(view.verdicts)
+        outcome.parts, outcome.undelivered = len(came) + len(named), len(named)
+        outcome.uninspected = came.count(Verdict.UNINSPECTED)

@@ -135,6 +135,8 @@ class PlcView:
         return self._answer(asked)
 
     def _answer(self, asked: _Asked) -> ResponsePayload | None:
+        if asked.id is None:  # a response without id is to somebody's nonsense
+            return None
         return next((answer for answer in self.responses if answer.id == asked.id), None)
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -157,6 +159,15 @@ class PlcView:
     def first_sign(self, since_s: float) -> tuple[float, str] | None:
         """The first moment since then at which the PLC could see that something is wrong."""
         return next((sign for sign in self.signs if sign[0] >= since_s), None)
+
+    def lost_good(self, session: str, first: int, last: int) -> int:
+        """How many of these parts the gate was fired at although their PASS came at some time."""
+        return sum(
+            event.fired and any(heard.payload.verdict is Verdict.PASS for heard in came)
+            for event in self.gates
+            if event.key[0] == session and first <= event.key[1] <= last
+            if (came := self.verdicts.get(event.key))
+        )
 
     def _run(self) -> None:
         try:

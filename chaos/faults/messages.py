@@ -23,7 +23,7 @@ FOREIGN_MESSAGES = 60
 class AtTheSockets(Fault):
     """Connects to every socket of the run folder, and says something or listens."""
 
-    say: Callable[[Path, Random], bytes] = stranger.noise
+    say: Callable[[Path, Random], stranger.Words] = stranger.noise
     drawn: Random = field(default_factory=Random)
     _peers: list[socket] = field(default_factory=list)
 
@@ -103,7 +103,7 @@ def kinds() -> Iterator[Kind]:
     yield Kind("stranger at broker", _at_broker)
 
 
-def _at_sockets(drawn: Random, say: Callable[[Path, Random], bytes]) -> Fault:
+def _at_sockets(drawn: Random, say: Callable[[Path, Random], stranger.Words]) -> Fault:
     return AtTheSockets(drawn.uniform(0.5, 2), say=say, drawn=Random(drawn.random()))
 
 
