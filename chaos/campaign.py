@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from chaos.checker import Violation
 from chaos.fault import Hall, Kind
@@ -29,6 +31,8 @@ from pipeline.command_line import above_zero, run_command, whole_number
 from pipeline.errors import ConfigError
 
 LOAD = 0.8
+SHOWN = 3
+"""Violations of one fault that are shown at once; all stand below the table."""
 EPILOG = """\
 exit codes:
   0  no violation      1  violations, each with what is needed to repeat it      2  arguments
@@ -38,7 +42,13 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end_in_order)
     return run_command(lambda: _main(options))
+
+
+def _end_in_order(_number: int, _frame: FrameType | None) -> None:
+    """What was mounted, started and laid is taken away on SIGTERM, too."""
+    sys.exit("chaos.campaign: terminated")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,6 +119,7 @@ def run_campaign(options: argparse.Namespace, kinds: Sequence[Kind]) -> Campaign
     with open_hall(options.broker) as hall:
         journal = KeptJournal(hall.config.ledger_folder, hall.folder / "kept")
         hall.rate_hz = options.rate or LOAD * measure_capacity(hall)
+        print(f"{hall.rate_hz:.1f} parts/s on {hall.access.address}", file=sys.stderr)
         campaign = Campaign(options.seed, options.broker, hall.rate_hz)
         campaign.missing = {kind.name: why for kind in kinds if (why := kind.missing(hall))}
         possible = [kind for kind in kinds if kind.name not in campaign.missing]
@@ -173,6 +184,8 @@ def _say(outcome: Outcome) -> None:
     wrong = f", {len(outcome.violations)} VIOLATIONS" if outcome.violations else ""
     drawn = f" ({outcome.detail})" if outcome.detail else ""
     print(f"{outcome.number:4} {outcome.kind}{drawn}: {back}{seen}{wrong}", file=sys.stderr)
+    for violation in outcome.violations[:SHOWN]:
+        print(f"       {violation}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,8 @@ class PlcView:
         """When the PLC could see that not all is well, and by what."""
         self.away: list[Away] = [Away(time.monotonic())]
         self.session, self.sequence, self.scored = "", 0, 0
+        self.settled: dict[str, int] = {}
+        """By session: up to which part all have their verdicts, as the line has told the PLC."""
         self._heard_s = self._beat_s = time.monotonic()
         self._silent = False
         self._simulator = PlcSimulator(config, access, hear=self._hear)
@@ -211,6 +213,7 @@ class PlcView:
                 self._note_sign(now_s, payload.state, retained)
             case HeartbeatPayload():
                 self._beat_s, self._silent = now_s, False
+                self.settled[payload.session] = payload.settled
                 if payload.session != self.session:
                     self.session, self.sequence = payload.session, 0
                 self.sequence = max(self.sequence, payload.sequence)
