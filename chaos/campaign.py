@@ -165,7 +165,7 @@ def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     belt_s = hall.config.timing.deadline_ms / 1e3
     hall.view.pass_time(belt_s + 1)  # the last parts reach the gate
     accounts = journal.accounts
-    campaign.rest += hall.checker.judge(accounts, final=True)
+    campaign.rest += hall.checker.judge(accounts, journal.read_s, final=True)
     campaign.rest += left_behind(hall.config, supervisor)
     campaign.rest += reject_log_differs(hall.config, accounts)
     drawn = random.Random(f"{campaign.seed} scores")

@@ -12,7 +12,6 @@ The fourth (signs and recovery) belongs to each fault (`chaos.trial`), the fifth
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,19 +62,22 @@ class Checker:
         """In this time the line's clock was not the PLC's."""
         self._disagreed.append((from_s, to_s))
 
-    def judge(self, accounts: dict[str, Account], *, final: bool = False) -> list[Violation]:
-        """The violations since the last call. `final`: the line has ended, everything is due."""
-        now_s = time.monotonic()
+    def judge(
+        self, accounts: dict[str, Account], read_s: float, *, final: bool = False
+    ) -> list[Violation]:
+        """The violations since the last call. `read_s`: when the accounts were read. `final`: the
+        line has ended, everything is due.
+        """
         found: list[Violation] = []
         for session, account in accounts.items():
-            due = now_s - GRACE_S - self._config.timing.deadline_ms / 1e3
+            due = read_s - GRACE_S - self._config.timing.deadline_ms / 1e3
             told = self._told(session, account)
             for sequence in range(1, (account.last if final else told) + 1):
                 key = session, sequence
                 if key not in self._judged and (final or _is_due(account, sequence, due)):
                     self._judged.add(key)
                     found += self._part(key, account)
-        found += self._unknown(accounts)
+        found += self._unknown(accounts, read_s - GRACE_S)
         found += self._gates(accounts)
         return found
 
@@ -140,9 +142,8 @@ class Checker:
         if record.late or max(ends_s) > note.deadline_monotonic_ns / 1e9:
             yield Violation(2, "PASS after the part's deadline", key)
 
-    def _unknown(self, accounts: dict[str, Account]) -> Iterator[Violation]:
+    def _unknown(self, accounts: dict[str, Account], before_s: float) -> Iterator[Violation]:
         """Verdicts in the PLC's view that no ledger has."""
-        before_s = time.monotonic() - GRACE_S
         for key, heard in list(self._view.verdicts.items()):
             account = accounts.get(key[0])
             known = account is not None and key[1] <= account.last

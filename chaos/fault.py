@@ -15,6 +15,9 @@ from chaos.view import PlcView
 from pipeline.config import LineConfig
 from plc.access import Access
 
+DISK_SIZE = "size=2g"
+"""Of the file system that the reject log has to itself, so that it can be full."""
+
 
 @dataclass
 class Hall:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +25,8 @@ class Account:
     delivered: Sequences = field(default_factory=Sequences)
     undelivered: Sequences = field(default_factory=Sequences)
 
-    @property
-    def last(self) -> int:
-        """The highest number that the ledger knows."""
-        return max((*self.announced, *self.records), default=0)
+    last: int = 0
+    """The highest number that the ledger knows."""
 
     def decided_s(self, sequence: int) -> float | None:
         """When a part was decided, on the monotonic clock; None where its capture is not known."""
@@ -45,10 +44,13 @@ class KeptJournal:
         self._kept.mkdir(parents=True)
         self._offsets: dict[Segment, int] = {}
         self._decoder: msgspec.json.Decoder[LedgerLine] = msgspec.json.Decoder(LedgerLine)
+        self.read_s = time.monotonic()
+        """When it was read last: what came later is not in the accounts."""
         self.accounts: dict[str, Account] = {}
 
     def read_on(self) -> None:
         """Take in what has been written since the last call."""
+        self.read_s = time.monotonic()
         for segment in segments(self._ledger):
             if not (self._kept / segment.file_name).exists():
                 (self._kept / segment.file_name).hardlink_to(self._ledger / segment.file_name)
@@ -64,8 +66,10 @@ class KeptJournal:
         match line:
             case AnnouncedNote():
                 account.announced.setdefault(line.part.sequence, line)
+                account.last = max(account.last, line.part.sequence)
             case VerdictRecord():
                 account.records[line.part.sequence].append(line)
+                account.last = max(account.last, line.part.sequence)
             case PublishedNote():
                 for first, last in line.delivered:
                     account.delivered.add(first, last)

@@ -23,7 +23,7 @@ from stages.reconstruction.unet import UNetSizes
 from stages.segmentation.network import SegmentationSizes
 
 LINE = 3
-FRAME_PX, INPUT_PX = 128, 64
+FRAME_PX, INPUT_PX = 160, 160
 BROKEN_RECIPE = "broken"
 """A recipe whose networks give no number."""
 SMALL = ModelProfile(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chaos.brokers import LOOPBACK, Mosquitto, embedded_settings, free_port, plc_access
 from chaos.checker import Checker
-from chaos.fault import Hall
+from chaos.fault import DISK_SIZE, Hall
 from chaos.line import RunningLine
 from chaos.network import Namespace, NotPossibleError
 from chaos.plant import build_plant
@@ -26,8 +26,6 @@ from stages.bundle_identity import stated_identity
 START_S = 60.0
 MEASURED_PARTS = 150
 MEASURED_S = 10.0
-DISK = "size=24m"
-"""Of the file system that the reject log has to itself, so that it can be filled."""
 
 
 @contextmanager
@@ -99,7 +97,9 @@ def _disk(stack: ExitStack, data: Path, elsewhere: Path) -> Path | None:
     """A small file system for the reject log; ledger and logs lie elsewhere. None without root."""
     data.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", DISK, "chaos", str(data)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", DISK_SIZE, "chaos", str(data)],
+        capture_output=True,
+        check=False,
     )
     for name in ("ledger", "log"):
         (elsewhere / name).mkdir(parents=True)

@@ -94,7 +94,7 @@ class Trial:
         self._await_recovery(ended_s)
         self._count(began_s)
         self._journal.read_on()
-        outcome.violations += hall.checker.judge(self._journal.accounts)
+        outcome.violations += hall.checker.judge(self._journal.accounts, self._journal.read_s)
         outcome.last_part = hall.view.sequence
         return outcome
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from chaos.fault import Fault, Hall, Kind
+from chaos.fault import DISK_SIZE, Fault, Hall, Kind
 from pipeline.errors import LineError
 
-FILLER = "filler"
-BLOCK = b"\0" * (1 << 16)
+SPARE_BYTES = 1 << 16
+"""For what is written between the look and the deed."""
 
 
 def disk_of(hall: Hall) -> Path:
@@ -24,16 +24,15 @@ def disk_of(hall: Hall) -> Path:
 
 @dataclass
 class DiskFull(Fault):
-    """Not a byte is left."""
+    """Next to nothing is left: the file system is made as small as what lies on it."""
 
     def inflict(self, hall: Hall) -> None:
-        with contextlib.suppress(OSError), (disk_of(hall) / FILLER).open("ab", 0) as file:
-            while True:
-                if file.write(BLOCK) < len(BLOCK):
-                    continue  # the last bytes; the next write fails
+        state = os.statvfs(disk_of(hall))
+        used = (state.f_blocks - state.f_bfree) * state.f_frsize
+        _run("mount", "-o", f"remount,size={used + SPARE_BYTES}", str(disk_of(hall)))
 
     def end(self, hall: Hall) -> None:
-        (disk_of(hall) / FILLER).unlink()
+        _run("mount", "-o", f"remount,{DISK_SIZE}", str(disk_of(hall)))
 
 
 @dataclass

@@ -64,7 +64,7 @@ def view() -> PlcView:
 def account() -> Account:
     captured_ns, deadline_ns = int(CAPTURED_S * 1e9), int(DEADLINE_S * 1e9)
     note = AnnouncedNote(Part(3, *KEY), captured_ns, WALL_NS, deadline_ns, "", None)
-    return Account(announced={1: note})
+    return Account(announced={1: note}, last=1)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def hear(view: PlcView, said: VerdictRecord, at_s: float = CAPTURED_S + 0.21) ->
 
 
 def judged(checker: Checker, account: Account) -> list[tuple[int, str]]:
-    found = checker.judge({SESSION: account}, final=True)
+    found = checker.judge({SESSION: account}, time.monotonic(), final=True)
     return [(violation.statement, violation.text) for violation in found]
 
 
@@ -182,9 +182,9 @@ def test_a_part_is_judged_once_and_not_before_its_time(checker, view, account):
     note = account.announced[1]
     now_ns = time.monotonic_ns()
     account.announced[1] = msgspec.structs.replace(note, captured_monotonic_ns=now_ns)
-    assert checker.judge({SESSION: account}) == []
+    assert checker.judge({SESSION: account}, time.monotonic()) == []
 
     account.announced[1] = note
 
-    assert len(checker.judge({SESSION: account}, final=True)) == 1
-    assert checker.judge({SESSION: account}, final=True) == []
+    assert len(checker.judge({SESSION: account}, time.monotonic(), final=True)) == 1
+    assert checker.judge({SESSION: account}, time.monotonic(), final=True) == []
