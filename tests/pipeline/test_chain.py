@@ -255,7 +255,9 @@ def test_the_loop_runs_a_chain_like_a_stage(station: Any, until: Until) -> None:
         (number, ("b", "preprocessing")) for number in (1, 3, 4, 6)
     ]
     assert sorted(sequences(take(failures, 2))) == [2, 5]
-    assert sorted(map(len, spoilt.batches)) == [1] * 6 + [3] * 2
+    sizes = sorted(map(len, spoilt.batches))
+    assert sizes[:6] == [1] * 6
+    assert sizes[6:] in ([3, 3], [6])  # both may come back by the same question
     until(lambda: line.turn() and line.beats and line.beats[-1].load.batches == {3: 2})
 
 
