@@ -72,7 +72,7 @@ def test_the_benchmark_compares_line_and_bare_loop(tmp_path):
     assert [load["load_percent"] for load in found["loads"]] == [50, 80]
     for load in found["loads"]:
         (one,) = load["rounds"]
-        assert one["mqtt_ms"]["parts"] == 40
+        assert one["mqtt_ms"]["parts"] + sum(one["uninspected"].values()) == 40
         decided = one["summary"]["latency_ms"]["end_to_end"]
         assert one["mqtt_ms"]["p50"] > 0.95 * decided["p50"]
 
@@ -85,7 +85,8 @@ def test_frames_of_another_size_reach_the_line(small_line, tmp_path):
     assert result.returncode == 0, result.stderr
     (row,) = figures(report)["sizes"]
     assert row["name"] == "0.1 MP, 316 x 316"
-    assert row["half_load"]["mqtt_ms"]["parts"] == 40
+    half = row["half_load"]  # of a rate that the tiny networks reach, and a busy machine may not
+    assert half["mqtt_ms"]["parts"] + sum(half["uninspected"].values()) == 40
     assert f"{row['x_bare_loop']['median']:.2f}" in result.stdout
 
 
