@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ class Hall:
 
 
 @dataclass
-class Fault:
+class Fault(ABC):
     """One fault. `hold_s`: how long it lasts; 0 for one that strikes and is over. `shows`: the PLC
     must see by the line's state that something is wrong. `back_s`: longest time from its end to
     RUNNING. `detail` says what was drawn.
@@ -51,11 +52,11 @@ class Fault:
     back_s: float = 10.0
     detail: str = ""
 
+    @abstractmethod
     def inflict(self, hall: Hall) -> None:
         """Begin it. Raises LineError where the line cannot even be hurt."""
-        raise NotImplementedError
 
-    def end(self, hall: Hall) -> None:
+    def end(self, hall: Hall) -> None:  # noqa: B027 - most faults that are over by themselves
         """End it; one that is over by itself needs nothing."""
 
 
