@@ -64,10 +64,11 @@ def size_points(choice: LineChoice, megapixels: Sequence[float]) -> list[Point]:
 
 
 def worker_points(choice: LineChoice, workers: Sequence[int]) -> list[Point]:
-    """The line with so many workers in one stage, for each stage that computes."""
+    """The line with so many workers in each stage that computes in processes of its own."""
+    shared = choice.load().stages.segmentation.with_ is not None
     return [
         Point(f"{stage} x {count}", choice.changed({f"stages.{stage}.workers": str(count)}))
-        for stage in COMPUTING
+        for stage in (COMPUTING[:-1] if shared else COMPUTING)
         for count in workers
     ]
 

@@ -113,8 +113,10 @@ class Checker:
             return True
         decided_s = account.decided_s(sequence)
         killed_s = self.killed_s.get(session)
-        if killed_s is not None:  # the next session's status tells the PLC to forget them
-            return record.late or decided_s is None or decided_s > killed_s - MISSED_S
+        if killed_s is not None and (
+            record.late or decided_s is None or decided_s > killed_s - MISSED_S
+        ):  # the next session's status tells the PLC to forget them
+            return True
         spans = self._view.away
         return decided_s is not None and any(
             span.from_s - MISSED_S <= decided_s

@@ -22,11 +22,18 @@ def test_frames_have_the_asked_size_and_the_camera_proportions() -> None:
 
 
 def test_workers_change_one_stage_at_a_time() -> None:
-    own = LINE_3.load().stages
-    points = worker_points(LINE_3, [1, 3])
+    separate = LINE_3.changed({"stages": "{}"})
+    own = separate.load().stages
+    points = worker_points(separate, [1, 3])
     assert [point.name for point in points][:2] == ["preprocessing x 1", "preprocessing x 3"]
     assert len(points) == 6
     stages = points[3].choice.load().stages
     assert points[3].name == "reconstruction x 3"
     assert stages.reconstruction.workers == 3
     assert (stages.preprocessing, stages.segmentation) == (own.preprocessing, own.segmentation)
+
+
+def test_stages_in_shared_processes_have_their_workers_together() -> None:
+    points = worker_points(LINE_3, [1, 2])
+    assert [point.name for point in points][2:] == ["reconstruction x 1", "reconstruction x 2"]
+    assert [point.choice.load().stages.reconstruction.workers for point in points[2:]] == [1, 2]

@@ -148,6 +148,7 @@ class Line:
             "data_folder": self.data_folder,
             "mqtt.broker.port": self.port,
             "timing.deadline_ms": 5000,
+            "stages": "{}",  # a process for each stage; test_placement has them together
         }
         return [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
 

@@ -51,9 +51,7 @@ def test_a_missing_configuration_names_those_that_exist(run_cli):
 
 
 def test_a_stage_that_the_line_does_not_run_cannot_be_run_by_hand(run_cli):
-    shared = ["--set", "stages.segmentation={with: reconstruction}"]
-
-    result = run_cli(["run_line.py", "--line", "3", *shared, "--by-hand", "segmentation"])
+    result = run_cli(["run_line.py", "--line", "3", "--by-hand", "segmentation"])
 
     assert result.returncode == 2
     assert "--by-hand segmentation: no such stage; the line has broker" in result.stderr

@@ -38,10 +38,13 @@ def run_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def make_config(tmp_path: Path, run_dir: Path) -> MakeConfig:
-    """Line 3 with its folders below the test's own; further changes by key path."""
+    """Line 3 with its folders below the test's own and a process for each stage; further changes
+    by key path.
+    """
 
     def make(changes: dict[str, Any] | None = None) -> LineConfig:
-        own = {"data_folder": str(tmp_path / "data"), "run_folder": str(run_dir)}
+        folders = {"data_folder": str(tmp_path / "data"), "run_folder": str(run_dir)}
+        own = {**folders, "stages": {}}
         return load_line(line_file(3), list({**own, **(changes or {})}.items()))
 
     return make

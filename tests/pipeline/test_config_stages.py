@@ -21,7 +21,7 @@ def test_segmentation_has_processes_of_its_own_unless_it_shares_others(
     make_config: MakeConfig,
 ) -> None:
     own = make_config().stages.segmentation
-    assert (own.with_, own.workers, own.threads, own.devices) == (None, 2, 1, ())
+    assert (own.with_, own.workers, own.threads, own.devices) == (None, 1, 1, ())
     named = make_config({"stages.segmentation": {"with": None, "threads": 2}}).stages.segmentation
     assert (named.with_, named.threads) == (None, 2)
 
@@ -55,7 +55,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         r"--set 'stages\.segmentation=\{with: reconstruction\}'",
     ),
     "with added to what the file says": (
-        {"stages.segmentation.with": "reconstruction"},
+        {"stages": {"segmentation": {"workers": 2, "threads": 1}}}
+        | {"stages.segmentation.with": "reconstruction"},
         r"stages\.segmentation: .*leave out workers, threads;",
     ),
     "a device beside with": (

@@ -45,8 +45,7 @@ CHANGES: dict[str, Any] = {
     "frame.input_px": [64, 64],
     "model.device": "cpu",
     "batch.size": 4,
-    "stages.reconstruction.threads": 1,
-    "stages.segmentation.threads": 1,
+    "stages": {"reconstruction": {"threads": 1}, "segmentation": {"threads": 1}},
 }
 
 

@@ -126,6 +126,7 @@ def small_line(tmp_path: Path, shop: Shop) -> Iterator[Callable[..., LineConfig]
         own = {
             "data_folder": str(tmp_path / "data"),
             "run_folder": str(run_folder),
+            "stages": {},
             "model.bundle": str(tmp_path / "bundle"),
             "calibration.folder": str(tmp_path / "calibration"),
             "timing": {"deadline_ms": 500, "margin_ms": 20},
