@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
-CELL_PX = 16
-AROUND = 3
-"""The distance of a cell is the mean over so many cells a side: one alone tells too little."""
+CELL_PX = 8
 
 GREY_LEVELS = 127.5
 """In one unit of the networks' range."""
@@ -54,9 +52,7 @@ class SurfaceModel(nn.Module):
         """(B, C, H, W) in [-1, 1] as the networks see them -> (B, R, S) standard deviations."""
         away = measures(images) - self.mean
         whitened = (away[..., None] * self.whitening).sum(dim=-2)  # autocast would round a product
-        lengths = whitened.square().sum(dim=-1).sqrt()[:, None]
-        around = F.avg_pool2d(lengths, AROUND, 1, AROUND // 2, count_include_pad=False)
-        return around[:, 0]
+        return whitened.square().sum(dim=-1).sqrt()
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] as the networks see them -> (B, H, W) float32 logits."""

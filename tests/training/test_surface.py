@@ -85,7 +85,8 @@ def test_parts_without_any_spread_are_not_far_for_a_grey_level() -> None:
     lighter = flat[:1].copy()
     lighter[:, :32] += 2  # a grey level away from the mean in three channels, and a step between
     assert farthest(model, flat[:1]).item() == pytest.approx(0, abs=0.05)
-    assert np.sqrt(3) < farthest(model, lighter).item() < 3
+    # The step over two grey levels is about eight of the least deviations that are believed.
+    assert np.sqrt(3) < farthest(model, lighter).item() < 8
 
 
 def test_measures_are_those_at_the_exposure_that_the_networks_see() -> None:
