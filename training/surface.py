@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.bundle import Bundle
 from stages.exposure import exposure_gain, to_network_range
 from stages.inspector import Inspector
-from stages.segmentation.surface import LEAST_DISTANCE, SurfaceModel, measures
+from stages.segmentation.surface import CELL_PX, LEAST_DISTANCE, SurfaceModel, measures
 
 BATCH = 16
 OF_ALL_PLACES = 20.0
@@ -33,13 +33,15 @@ class Flips(NamedTuple):
     vertical: bool = False
 
 
-def fitted(images: np.ndarray, exposure_level: float | None, flips: Flips) -> SurfaceModel:
+def fitted(
+    images: np.ndarray, exposure_level: float | None, flips: Flips, cell_px: int = CELL_PX
+) -> SurfaceModel:
     """Means and spreads of good parts (N, H, W, C) uint8 and of their mirror images."""
     seen = (view for batch in _seen(images, exposure_level) for view in _mirrored(batch, flips))
-    mean, own = _moments(measures(view).double() for view in seen)
+    mean, own = _moments(measures(view, cell_px).double() for view in seen)
     share = OF_ALL_PLACES / (OF_ALL_PLACES + len(images))
     spread = (1.0 - share) * own + share * own.mean(dim=(0, 1)) + _least(images.shape[3])
-    model = SurfaceModel(images.shape[3], (images.shape[1], images.shape[2]))
+    model = SurfaceModel(images.shape[3], (images.shape[1], images.shape[2]), cell_px)
     model.mean.copy_(mean)
     model.whitening.copy_(torch.linalg.cholesky(torch.linalg.inv(spread)))
     return model
@@ -57,13 +59,17 @@ def scaled(model: SurfaceModel, bundle: Bundle, held_out: np.ndarray, device: st
     )
     logits = torch.from_numpy(scores).double().logit().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
     level = bundle.manifest.exposure_level
-    seen = _seen(held_out, level)
-    distances = torch.cat([model.distances(batch).flatten(1).amax(dim=1) for batch in seen])
-    farthest = distances.clamp(min=LEAST_DISTANCE).double().log()
+    farthest = farthest_cells(model, held_out, level).clamp(min=LEAST_DISTANCE).double().log()
     slope = _spread(logits) / _spread(farthest)
     model.slope.fill_(slope)
     model.offset.fill_(float(logits.median()) - slope * float(farthest.median()))
     return model
+
+
+def farthest_cells(model: SurfaceModel, images: np.ndarray, exposure_level: float | None) -> Tensor:
+    """The distance of the farthest cell of each image (N, H, W, C) uint8: (N,) float32."""
+    seen = _seen(images, exposure_level)
+    return torch.cat([model.distances(batch).flatten(1).amax(dim=1) for batch in seen])
 
 
 def _moments(batches: Iterator[Tensor]) -> tuple[Tensor, Tensor]:

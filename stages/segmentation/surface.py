@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
 CELL_PX = 8
+"""Side of a cell; chosen on simulated products (`python -m benchmarks.surfaces`)."""
 
 GREY_LEVELS = 127.5
 """In one unit of the networks' range."""
@@ -26,7 +27,8 @@ LEAST_DISTANCE = 0.1
 
 
 class SurfaceModel(nn.Module):
-    """Measures of good parts, place by place, for images of `size_px` (height, width).
+    """Measures of good parts, place by place, for images of `size_px` (height, width); bundles
+    have cells of CELL_PX pixels.
 
     `mean` (R, S, M) and `whitening` (R, S, M, M) of R x S cells with M measures: a distance is the
     length of (measures - mean) @ whitening, in standard deviations of good parts. The odds of a
@@ -39,9 +41,10 @@ class SurfaceModel(nn.Module):
     slope: Tensor
     offset: Tensor
 
-    def __init__(self, channels: int, size_px: tuple[int, int]) -> None:
+    def __init__(self, channels: int, size_px: tuple[int, int], cell_px: int = CELL_PX) -> None:
         super().__init__()
-        rows, columns = (side // CELL_PX for side in size_px)
+        self.cell_px = cell_px
+        rows, columns = (side // cell_px for side in size_px)
         count = channels + 3
         self.register_buffer("mean", torch.zeros(rows, columns, count))
         self.register_buffer("whitening", torch.eye(count).repeat(rows, columns, 1, 1))
@@ -50,7 +53,7 @@ class SurfaceModel(nn.Module):
 
     def distances(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] as the networks see them -> (B, R, S) standard deviations."""
-        away = measures(images) - self.mean
+        away = measures(images, self.cell_px) - self.mean
         whitened = (away[..., None] * self.whitening).sum(dim=-2)  # autocast would round a product
         return whitened.square().sum(dim=-1).sqrt()
 
@@ -64,7 +67,7 @@ class SurfaceModel(nn.Module):
         return whole[:, 0]
 
 
-def measures(images: Tensor) -> Tensor:
+def measures(images: Tensor, cell_px: int = CELL_PX) -> Tensor:
     """(B, C, H, W) in [-1, 1] -> (B, R, S, C + 3) float32, of each cell: the mean grey level of
     each channel; and the logarithms of the standard deviation and of the mean step to the next
     pixel, across and down, in grey levels of the mean channel; all less their mean over the image.
@@ -73,7 +76,7 @@ def measures(images: Tensor) -> Tensor:
     grey = levels.mean(dim=1, keepdim=True)
     across = F.pad((grey[..., 1:] - grey[..., :-1]).abs(), (0, 1, 0, 0))
     down = F.pad((grey[..., 1:, :] - grey[..., :-1, :]).abs(), (0, 0, 0, 1))
-    planes = F.avg_pool2d(torch.cat((levels, grey, grey * grey, across, down), dim=1), CELL_PX)
+    planes = F.avg_pool2d(torch.cat((levels, grey, grey * grey, across, down), dim=1), cell_px)
     means, (mean, square, across, down) = planes[:, :-4], planes[:, -4:].unbind(dim=1)
     deviation = (square - mean * mean).clamp(min=0.0).sqrt()
     grain = torch.stack((deviation, across, down), dim=1).add(LEAST_LEVELS).log()
