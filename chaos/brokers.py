@@ -72,6 +72,7 @@ class Mosquitto:
         self._root = topic_root
         self.folder.mkdir()
         for user in (LINE_USER, PLC_USER):
+            (self.folder / user).touch(mode=0o600)
             (self.folder / user).write_text(f"password of {user}\n", encoding="ascii")
         self.write_passwords(refuse_line=False)
         self.write_rights(denied=None)

@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pipeline.config import EmbeddedBroker, ExternalBroker, Mqtt, Tls
 from pipeline.errors import ConfigError
+from plc.certificates import check_private, explain_tls, tls_context
 from plc.loopback import HOST
 
 CONNECT_TIMEOUT_S = 2.0
@@ -24,7 +25,7 @@ CONNECT_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Access:
-    """All that a connection needs; password and keys never show in a text of it."""
+    """All that a connection needs; the password never shows in a text of it."""
 
     host: str
     port: int
@@ -32,7 +33,7 @@ class Access:
     protocol: MQTTProtocolVersion
     user: str | None
     password: str | None = field(repr=False)
-    tls: ssl.SSLContext | None = field(repr=False)
+    tls: Tls | None
 
     @property
     def address(self) -> str:
@@ -42,7 +43,11 @@ class Access:
     def new_client(
         self, client_id: str, timeout_s: float = CONNECT_TIMEOUT_S, *, reconnect: bool = False
     ) -> paho.Client:
-        """A client for one connection, or one that connects again by itself."""
+        """A client for one connection, or one that connects again by itself.
+
+        Certificates are read anew, so that renewed ones count from the next connection on. Raises
+        ConfigError where they are no longer there, or no use.
+        """
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -53,17 +58,22 @@ class Access:
         if self.user is not None:
             client.username_pw_set(self.user, self.password)
         if self.tls is not None:
-            client.tls_set_context(self.tls)
+            client.tls_set_context(tls_context(self.tls))
         return client
 
 
 def access_of(mqtt: Mqtt) -> Access:
-    """What the configuration says of the broker. Raises ConfigError for a missing file."""
+    """What the configuration says of the broker.
+
+    Raises ConfigError for a password, certificate or key that is missing, no use or not private.
+    """
     broker = mqtt.broker
     if isinstance(broker, EmbeddedBroker):
         return Access(
             HOST, broker.port, mqtt.keepalive_s, MQTTProtocolVersion.MQTTv311, None, None, None
         )
+    if broker.tls is not None:
+        tls_context(broker.tls)
     return Access(
         host=broker.host,
         port=broker.port,
@@ -71,14 +81,14 @@ def access_of(mqtt: Mqtt) -> Access:
         protocol=MQTTProtocolVersion.MQTTv5,
         user=broker.user,
         password=read_password(broker),
-        tls=None if broker.tls is None else tls_context(broker.tls),
+        tls=broker.tls,
     )
 
 
 def read_password(broker: EmbeddedBroker | ExternalBroker) -> str | None:
     """The broker's password from environment or file, None where none is configured.
 
-    Raises ConfigError where the variable or the file is missing or empty.
+    Raises ConfigError where the variable or the file is missing or empty, or others may read it.
     """
     if isinstance(broker, EmbeddedBroker):
         return None
@@ -88,6 +98,7 @@ def read_password(broker: EmbeddedBroker | ExternalBroker) -> str | None:
     elif broker.password_file is not None:
         source = f"mqtt.broker.password_file: {broker.password_file}"
         try:
+            check_private(broker.password_file, "mqtt.broker.password_file")
             password = broker.password_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{source} cannot be read: {error}") from error
@@ -98,30 +109,10 @@ def read_password(broker: EmbeddedBroker | ExternalBroker) -> str | None:
     return password
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """TLS that trusts the configured authority and checks the host name. Raises ConfigError."""
-    files = (tls.ca_file, tls.certificate_file, tls.key_file)
-    missing = [str(file) for file in files if file is not None and not file.is_file()]
-    if missing:
-        raise ConfigError(f"mqtt.broker.tls: no such file: {', '.join(missing)}")
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.certificate_file is not None:
-            context.load_cert_chain(tls.certificate_file, tls.key_file, password=_no_passphrase)
-    except OSError as error:
-        shown = ", ".join(str(file) for file in files if file is not None)
-        raise ConfigError(f"mqtt.broker.tls: not usable as PEM ({error}): {shown}") from error
-    return context
-
-
 def explain(error: Exception) -> str:
     """Why a broker cannot be reached, in words for people."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message
-        return f"its certificate is not trusted: {reason}; check mqtt.broker.tls.ca_file and host"
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or str(error)
-        return f"TLS failed: {reason}; check port and certificates under mqtt.broker.tls"
+        return explain_tls(error)
     if isinstance(error, socket.gaierror):
         return f"the host name is not known ({error.strerror})"
     if isinstance(error, ConnectionRefusedError):
@@ -129,8 +120,3 @@ def explain(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error)
-
-
-def _no_passphrase() -> str:
-    """Asked for by OpenSSL if a key is encrypted; without it the terminal would be asked."""
-    return ""

@@ -1,5 +1,5 @@
 """Least privilege at the broker: `python -m plc.access_list --line 3 --plc-user plc-3` prints an
-access list for mosquitto, in which only the PLC's user may command.
+access list for mosquitto, in which only those who are named for it may command.
 """
 
 from __future__ import annotations
@@ -14,23 +14,34 @@ from plc.topics import WRITTEN_BY_LINE, WRITTEN_BY_PLC
 
 
 def access_list(
-    line: int, root: str, line_user: str, plc_users: Iterable[str], viewers: Iterable[str]
+    line: int,
+    root: str,
+    line_user: str,
+    plc_users: Iterable[str],
+    viewers: Iterable[str],
+    mes_users: Iterable[str] = (),
 ) -> str:
     """The file for mosquitto's `acl_file`. Raises ConfigError for user names it would misread."""
-    plc_users, viewers = list(plc_users), list(viewers)
-    _check([line_user, *plc_users, *viewers])
+    plc_users, mes_users, viewers = list(plc_users), list(mes_users), list(viewers)
+    _check([line_user, *plc_users, *mes_users, *viewers])
     blocks = [
         f"# Line {line}: who may do what below {root}",
         "# The line: verdicts and its state out, commands and acknowledgements in.\n"
         + _rights(line_user, root, writes=WRITTEN_BY_LINE, reads=WRITTEN_BY_PLC),
     ]
     blocks += [
-        "# The PLC: the only one to command and to acknowledge.\n"
+        "# The PLC: commands, and acknowledges rejects.\n"
         + _rights(user, root, writes=WRITTEN_BY_PLC, reads=WRITTEN_BY_LINE)
         for user in plc_users
     ]
     blocks += [
-        "# A viewer: sees everything, says nothing.\n" + _rights(user, root, writes=(), reads="#")
+        "# The MES: commands, and acknowledges nothing.\n"
+        + _rights(user, root, writes=("command",), reads=WRITTEN_BY_LINE)
+        for user in mes_users
+    ]
+    blocks += [
+        "# A viewer: hears the line, says nothing.\n"
+        + _rights(user, root, writes=(), reads=WRITTEN_BY_LINE)
         for user in viewers
     ]
     return "\n\n".join(blocks) + "\n"
@@ -68,27 +79,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command that prints the list."""
     parser = line_parser(
         "access_list",
-        "Print an access list for mosquitto (acl_file): the line, its PLC and viewers get what "
-        "they need and nothing else. Join the lists of several lines to one file.",
+        "Print an access list for mosquitto (acl_file): the line, its PLC, MES and viewers get "
+        "what they need and nothing else. Join the lists of several lines to one file.",
     )
     parser.add_argument("--line-user", metavar="USER", help="the line's user (as configured)")
-    parser.add_argument(
-        "--plc-user", action="append", required=True, metavar="USER", help="may be repeated (a MES)"
-    )
-    parser.add_argument(
-        "--viewer",
-        action="append",
-        default=[],
-        metavar="USER",
-        help="may read all; may be repeated",
-    )
+    for option, required, what in (
+        ("--plc-user", True, "commands and acknowledges"),
+        ("--mes-user", False, "commands"),
+        ("--viewer", False, "only hears the line"),
+    ):
+        parser.add_argument(
+            option,
+            action="append",
+            default=[],
+            required=required,
+            metavar="USER",
+            help=f"{what}; may be repeated",
+        )
     options = parser.parse_args(arguments)
 
     def show() -> int:
         config = load_arguments_line(options)
         user = _users_line(config, options.line_user)
         root = config.mqtt.topic_root
-        print(access_list(config.line, root, user, options.plc_user, options.viewer), end="")
+        sides = options.plc_user, options.viewer, options.mes_user
+        print(access_list(config.line, root, user, *sides), end="")
         return 0
 
     return run_command(show)

@@ -15,7 +15,7 @@ from pipeline.control import Answer, LineOrder, LineState, Request
 from pipeline.messages import Part, PublishedNote, VerdictRecord
 from plc.access import access_of, read_password
 from plc.ack_watch import AckWatch
-from plc.check import check_broker
+from plc.check import cautions, check_broker
 from plc.command_inbox import CommandInbox
 from plc.connection import Connection, Incoming, Link, Outgoing
 from plc.delivery import Acknowledged, Delivery, Gap, Sent
@@ -57,7 +57,7 @@ class PlcClient:
         self._line, self._session, self._log = line, session, log
         self._topics = Topics(mqtt.topic_root)
         self._heartbeat_s = mqtt.heartbeat_s
-        self._address = access.address
+        self._address, self._cautions = access.address, cautions(access)
         self._client_id = f"inspection-line-{line}"
         self._delivery = Delivery()
         self._inbox = CommandInbox(line, session)
@@ -77,6 +77,8 @@ class PlcClient:
 
     def start(self) -> None:
         """Begin to connect; a broker that is away is tried again every 0.2 to 2 s."""
+        for caution in self._cautions:
+            self._log.warning("%s", caution)
         self._connection.start()
 
     @property

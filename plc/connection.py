@@ -19,7 +19,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from plc.access import Access, explain
+from pipeline.errors import ConfigError
+from plc.access import Access
+from plc.check import closed_early, not_connected
 from plc.payloads import Payload, encode
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 2.0
@@ -139,14 +141,18 @@ class Connection:
 
     def _connect_once(self, number: int) -> bool:
         """One connection from its beginning to its end; whether the broker accepted it."""
-        client = self._access.new_client(self._client_id)
+        try:
+            client = self._access.new_client(self._client_id)
+        except ConfigError as error:  # its certificates were changed while it ran
+            self._listener.on_refused(str(error))
+            return False
         client.will_set(self._will.topic, encode(self._will.payload), QOS, self._will.retain)
         attempt = _Attempt(Link(number, client), self._listener)
         attempt.listen()
         try:
             client.connect(self._access.host, self._access.port, self._access.keepalive_s)
         except (OSError, ValueError) as error:
-            self._listener.on_refused(explain(error))
+            self._listener.on_refused(not_connected(self._access, error))
             return False
         self._client = client
         client.loop_start()
@@ -156,6 +162,8 @@ class Connection:
             self._listener.on_refused("it takes the connection but does not answer in time")
             client.disconnect()
         client.loop_stop()
+        if attempt.closed_early and not self._stop.is_set():
+            self._listener.on_refused(closed_early(self._access))
         return attempt.accepted
 
 
@@ -168,6 +176,8 @@ class _Attempt:
         self._answered = threading.Event()
         self._ended = threading.Event()
         self.accepted = False
+        self.closed_early = False
+        """Whether the broker ended the connection before it had answered."""
 
     def listen(self) -> None:
         """Take the callbacks of the link's client."""
@@ -199,8 +209,7 @@ class _Attempt:
     ) -> None:
         if self.accepted:
             self._listener.on_lost(self._link, str(reason).lower())
-        elif not self._answered.is_set():
-            self._listener.on_refused("it closed the connection without an answer")
+        self.closed_early = not self._answered.is_set()
         self._answered.set()
         self._ended.set()
 

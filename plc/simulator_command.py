@@ -19,19 +19,23 @@ from pipeline.command_line import (
     run_command,
     whole_number,
 )
-from pipeline.config import LineConfig
 from pipeline.control import Command
 from pipeline.errors import ConfigError
-from plc.access import Access, access_of
+from plc.check import connection_fault
+from plc.credentials import add_credentials, credentials, plc_access
 from plc.incoming import check_values
 from plc.simulator import PlcSimulator, SimulatorReport
 
+CONNECT_S = 2.0
+"""Time for a first look whether the broker is there; it is tried again in any case."""
 EPILOG = """\
 examples:
   plc_simulator --line 3                                until the line has ended, or Ctrl-C
   plc_simulator --line 3 --seconds 60 --json seen.json
   plc_simulator --line 3 --send pause --send 10:resume  the second one after 10 seconds
   plc_simulator --line 3 --speed 250                    tracks parts by an encoder, 250 units/s
+  plc_simulator --line 2 --certificate plc-2.pem --key plc-2.key
+  plc_simulator --line 2 --user plc-2 --password-file plc-2.password
 
 commands, for --send and, with --stdin, one a line:
   start  stop  pause  resume  reset_fault
@@ -63,8 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stdin", action="store_true", help="take commands from standard input")
     parser.add_argument("--speed", type=above_zero, metavar="V", help="of the belt: use an encoder")
     parser.add_argument("--no-ack", action="store_true", help="acknowledge nothing")
-    parser.add_argument("--user", help="the PLC's user at the broker, in place of the line's")
-    parser.add_argument("--password-env", metavar="NAME", help="variable that holds its password")
+    add_credentials(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="only the report, no events")
     return parser
@@ -73,9 +76,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     config = load_arguments_line(options)
     due = sorted((_due(text) for text in options.send), key=lambda item: item[0])
+    access = plc_access(config, credentials(options))
     simulator = PlcSimulator(
         config,
-        plc_access(config, options.user, options.password_env),
+        access,
         speed=options.speed,
         acknowledge=not options.no_ack,
         say=(lambda _text: None) if options.quiet else _say,
@@ -83,6 +87,9 @@ def _run(options: argparse.Namespace) -> int:
     typed: queue.SimpleQueue[str] = queue.SimpleQueue()
     if options.stdin:
         threading.Thread(target=_read_commands, args=(typed,), daemon=True).start()
+    fault = connection_fault(access, CONNECT_S)
+    if fault is not None:
+        print(f"MQTT broker {access.address}: {fault}; trying again", file=sys.stderr, flush=True)
     simulator.start()
     try:
         _operate(simulator, options, due, typed)
@@ -135,17 +142,6 @@ def _values(command: Command, rest: str) -> dict[str, str | float]:
         return {"position": float(position), "speed": float(speed)}
     key = "recipe" if command is Command.SELECT_RECIPE else "batch"
     return {key: rest} if rest else {}
-
-
-def plc_access(config: LineConfig, user: str | None, password_env: str | None) -> Access:
-    """The way to the line's broker, with the PLC's own user. Raises ConfigError."""
-    broker = config.mqtt.broker
-    if user is None or broker.kind == "embedded":
-        return access_of(config.mqtt)
-    own = broker.model_copy(
-        update={"user": user, "password_env": password_env, "password_file": None}
-    )
-    return access_of(config.mqtt.model_copy(update={"broker": own}))
 
 
 def _due(text: str) -> tuple[float, str]:

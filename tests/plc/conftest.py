@@ -24,6 +24,7 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from authority import BROKER, Authority
 from pipeline.config import Mqtt
 from pipeline.control import LineOrder, LineState
 from pipeline.messages import REASON_TEXT, Defect, Part, Reason, Verdict, VerdictRecord
@@ -93,7 +94,7 @@ class Subscriber:
     def __init__(
         self,
         port: int,
-        tls_ca: Path | None = None,
+        tls: dict[str, str] | None = None,
         mqtt_5: bool = False,
         user: tuple[str, str] | None = None,
     ) -> None:
@@ -105,8 +106,9 @@ class Subscriber:
         self._client.on_connect = lambda client, *_: client.subscribe(f"{ROOT}/#", qos=1)
         self._client.on_subscribe = lambda *_: self._granted.put(True)
         self._client.on_message = lambda _client, _data, message: self.messages.put(message)
-        if tls_ca is not None:
-            self._client.tls_set(str(tls_ca))
+        if tls is not None:
+            own = (tls.get("certificate_file"), tls.get("key_file"))
+            self._client.tls_set(tls["ca_file"], *own)
         if user is not None:
             self._client.username_pw_set(*user)
         self._client.connect("127.0.0.1", port)
@@ -169,6 +171,28 @@ def mosquitto(tmp_path: Path, free_port: int) -> Iterator[Callable[..., BrokerPr
         broker.kill()
 
 
+@pytest.fixture(scope="session")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority with a broker, a line, its PLC and a screen; and what cannot be used."""
+    authority = Authority(tmp_path_factory.mktemp("plant"))
+    for name in ("line-3", "plc-3", "screen"):
+        authority.sign(name)
+    authority.sign("broker", BROKER)
+    authority.sign("old-broker", BROKER, days=-1)
+    authority.sign("other-broker", "subjectAltName=DNS:broker.plant.example\n")
+    authority.sign("expired", days=-1)
+    authority.sign("ending", days=7)
+    return authority
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another authority, with a client of its own."""
+    authority = Authority(tmp_path_factory.mktemp("stranger"), "stranger")
+    authority.sign("line-3")
+    return authority
+
+
 @pytest.fixture(params=["mosquitto", "embedded"])
 def broker(request: pytest.FixtureRequest, free_port: int) -> Iterator[BrokerProcess]:
     """A running broker without access control: mosquitto, then the embedded one."""
@@ -203,9 +227,9 @@ class Rig:
         self._open.callback(lambda: client.close(self.order(LineState.HALTED)))
         return client
 
-    def plc(self, port: int, tls_ca: Path | None = None, **keys: Any) -> Subscriber:
+    def plc(self, port: int, **keys: Any) -> Subscriber:
         """A subscriber to the line's topics; closed after the test."""
-        subscriber = Subscriber(port, tls_ca, **keys)
+        subscriber = Subscriber(port, **keys)
         self._open.callback(subscriber.close)
         return subscriber
 

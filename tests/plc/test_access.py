@@ -1,77 +1,22 @@
-"""Passwords, certificates, and the broker check."""
+"""Passwords, and the broker check."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
 
 import pytest
 
-from pipeline.control import LineState
 from pipeline.errors import ConfigError
 from plc.access import access_of
+from plc.check import cautions
 from plc.client import PlcClient, check_broker, read_password
-
-
-@pytest.fixture
-def certificates(tmp_path):
-    """An authority, and a certificate for 127.0.0.1 that it has signed."""
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=tmp_path)
-
-    names = tmp_path / "names"
-    names.write_text("subjectAltName=IP:127.0.0.1\n")
-    new = ("-newkey", "rsa:2048", "-nodes")
-    authority = ("-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=plant")
-    openssl("req", "-x509", *new, *authority)
-    openssl("req", *new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=broker")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
-    openssl("x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
-    stranger = ("-keyout", "other.key", "-out", "other.pem", "-subj", "/CN=stranger")
-    openssl("req", "-x509", *new, *stranger)
-    return tmp_path
-
-
-@pytest.fixture
-def tls_broker(mosquitto, certificates):
-    return mosquitto(f"certfile {certificates}/server.pem", f"keyfile {certificates}/server.key")
-
-
-def test_verdict_over_tls(tls_broker, certificates, rig):
-    mqtt = rig.mqtt(tls_broker.port, tls={"ca_file": certificates / "ca.pem"})
-    assert check_broker(mqtt, 5.0) is None
-    plc = rig.plc(tls_broker.port, tls_ca=certificates / "ca.pem")
-    client = rig.line(mqtt)
-    client.set_status(rig.order(LineState.RUNNING))
-    plc.status("RUNNING")
-    assert client.publish_verdict(rig.record(1))
-    assert plc.next("verdict")["sequence"] == 1
-
-
-def test_foreign_authority_is_refused(tls_broker, certificates, rig):
-    mqtt = rig.mqtt(tls_broker.port, tls={"ca_file": certificates / "other.pem"})
-    assert "certificate is not trusted" in check_broker(mqtt, 5.0)
-    client = rig.line(mqtt)
-    rig.until(lambda: "certificate is not trusted" in client.warning)
-
-
-def test_missing_certificate_stops_before_the_start(rig, tmp_path):
-    mqtt = rig.mqtt(1, tls={"ca_file": tmp_path / "none.pem"})
-    with pytest.raises(ConfigError, match=r"no such file: .*none\.pem"):
-        PlcClient(mqtt, 3, "s", None)
-
-
-def test_damaged_certificate_is_a_config_error(rig, tmp_path):
-    (tmp_path / "bad.pem").write_text("not a certificate")
-    with pytest.raises(ConfigError, match="not usable as PEM"):
-        access_of(rig.mqtt(1, tls={"ca_file": tmp_path / "bad.pem"}))
 
 
 def test_password_from_environment_and_file(rig, tmp_path, monkeypatch):
     monkeypatch.setenv("LINE_3_PASSWORD", "secret")
     from_env = rig.mqtt(1, user="u", password_env="LINE_3_PASSWORD")
     assert read_password(from_env.broker) == "secret"
+    (tmp_path / "password").touch(mode=0o600)
     (tmp_path / "password").write_text("other secret\nignored\n")
     from_file = rig.mqtt(1, user="u", password_file=tmp_path / "password")
     assert read_password(from_file.broker) == "other secret"
@@ -85,10 +30,37 @@ def test_missing_password_is_a_config_error(rig, tmp_path, monkeypatch, empty):
     monkeypatch.delenv("LINE_3_PASSWORD", raising=False)
     file = tmp_path / "password"
     if empty:
+        file.touch(mode=0o600)
         file.write_text("\n")
     for keys in ({"password_env": "LINE_3_PASSWORD"}, {"password_file": file}):
         with pytest.raises(ConfigError, match=r"LINE_3_PASSWORD|password_file"):
             PlcClient(rig.mqtt(1, user="u", **keys), 3, "s", None)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o620, 0o602])
+def test_password_that_others_may_read_or_replace_is_refused(rig, tmp_path, mode):
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    file.chmod(mode)
+    mqtt = rig.mqtt(1, user="u", password_file=file)
+    with pytest.raises(ConfigError, match=rf"mode {mode:03o}\); chmod 600 .*/password") as caught:
+        read_password(mqtt.broker)
+    assert "secret" not in str(caught.value)
+    file.chmod(0o640)
+    assert read_password(mqtt.broker) == "secret"
+
+
+def test_a_password_in_clear_is_worth_a_warning(rig, monkeypatch, plant):
+    monkeypatch.setenv("LINE_3_PASSWORD", "secret")
+    keys = {"user": "line-3", "password_env": "LINE_3_PASSWORD"}
+    (caution,) = cautions(access_of(rig.mqtt(1, host="broker.plant.example", **keys)))
+    assert caution == (
+        "the password of line-3 crosses the network to MQTT broker broker.plant.example:1 "
+        "unencrypted; set mqtt.broker.tls"
+    )
+    assert cautions(access_of(rig.mqtt(1, **keys))) == [], "it stays on this machine"
+    encrypted = rig.mqtt(1, host="broker.plant.example", tls=plant.tls(), **keys)
+    assert cautions(access_of(encrypted)) == []
 
 
 def test_check_finds_a_good_broker_good(mosquitto, rig):
@@ -114,9 +86,9 @@ def test_check_gives_up_on_a_silent_peer(rig):
     assert "does not answer in time" in fault
 
 
-def test_check_names_tls_towards_a_plain_port(mosquitto, rig, certificates):
+def test_check_names_tls_towards_a_plain_port(mosquitto, rig, plant):
     broker = mosquitto()
-    mqtt = rig.mqtt(broker.port, tls={"ca_file": certificates / "ca.pem"})
+    mqtt = rig.mqtt(broker.port, tls=plant.tls())
     fault = check_broker(mqtt, 2.0)
     assert fault is not None
     assert fault.startswith(f"MQTT broker 127.0.0.1:{broker.port}: ")
