@@ -9,18 +9,44 @@ import pytest
 from pipeline.control import LineState
 from pipeline.errors import ConfigError
 from plc.access_list import access_list, main
+from plc.topics import WRITTEN_BY_LINE, WRITTEN_BY_PLC
 
 ROOT = "acme/plant-1/assembly/line-3/inspection"
-USERS = {"line-3": "one", "plc-3": "two", "screen": "three"}
+ROOT_4 = ROOT.replace("line-3", "line-4")
+USERS = {name: f"password of {name}" for name in ("line-3", "plc-3", "mes", "screen", "plc-4")}
+EVERYTHING = {*WRITTEN_BY_LINE, *WRITTEN_BY_PLC}
+WRITES = {
+    "line-3": set(WRITTEN_BY_LINE),
+    "plc-3": {"command", "ack"},
+    "mes": {"command"},
+    "screen": set(),
+    "plc-4": set(),
+    "guest": set(),
+}
+READS = {
+    "line-3": {"command", "ack"},
+    "plc-3": set(WRITTEN_BY_LINE),
+    "mes": set(WRITTEN_BY_LINE),
+    "screen": set(WRITTEN_BY_LINE),
+    "plc-4": set(),
+    "guest": set(),
+}
+AUDIT = f"""
+user auditor
+topic readwrite {ROOT}/#
+pattern read {ROOT}/end/%u
+"""
+"""For the tests: a user who sees and says all, and a mark that each of the others may read."""
 
 
 @pytest.fixture
 def guarded(mosquitto, tmp_path):
-    """mosquitto with a password for each side, and the access list."""
+    """mosquitto with a password for each user, and the access lists of two lines."""
     rights, passwords = tmp_path / "acl", tmp_path / "passwords"
-    rights.write_text(access_list(3, ROOT, "line-3", ["plc-3"], ["screen"]))
+    line_3 = access_list(3, ROOT, "line-3", ["plc-3"], ["screen"], ["mes"])
+    rights.write_text(line_3 + access_list(4, ROOT_4, "line-4", ["plc-4"], []) + AUDIT)
     passwords.touch()
-    for user, password in USERS.items():
+    for user, password in {**USERS, "guest": "guest", "auditor": "auditor"}.items():
         subprocess.run(
             ["mosquitto_passwd", "-b", passwords, user, password], check=True, capture_output=True
         )
@@ -44,27 +70,54 @@ def test_the_line_may_say_everything_that_the_contract_asks(guarded, rig, monkey
     assert client.alarm == ""
 
 
-def test_only_the_plc_commands(guarded, rig, monkeypatch):
+def test_only_plc_and_mes_command(guarded, rig, monkeypatch):
     monkeypatch.setenv("P", USERS["line-3"])
     client = rig.line(rig.mqtt(guarded.port, user="line-3", password_env="P"))
     client.set_status(rig.order(LineState.RUNNING))
-    sides = {name: rig.plc(guarded.port, user=(name, USERS[name])) for name in ("screen", "plc-3")}
-    sides["screen"].status("RUNNING")
-    for name, side in sides.items():
+    sides = ("screen", "plc-4", "plc-3", "mes")
+    plcs = {name: rig.plc(guarded.port, user=(name, USERS[name])) for name in sides}
+    plcs["screen"].status("RUNNING")
+    for name, side in plcs.items():
         command = {"schema": "inspection.command/1", "id": f"of {name}", "command": "pause"}
         side.say("command", command)
-    rig.until(lambda: client.requests)
-    assert [request.id for request in client.requests] == ["of plc-3"]
+    rig.until(lambda: len(client.requests) == 2)
+    assert [request.id for request in client.requests] == ["of plc-3", "of mes"]
 
 
-def test_nobody_but_the_line_gives_verdicts(guarded, rig):
-    plc = rig.plc(guarded.port, user=("plc-3", USERS["plc-3"]))
-    screen = rig.plc(guarded.port, user=("screen", USERS["screen"]))
-    for topic in ("verdict", "status"):
-        plc.say(topic, b"{}")
-        screen.say(topic, b"{}")
-    plc.say("ack", b"{}")
-    assert screen.messages.get(timeout=10).topic == f"{ROOT}/ack", "the verdicts were dropped"
+@pytest.fixture
+def auditor(guarded, rig):
+    return rig.plc(guarded.port, user=("auditor", "auditor"))
+
+
+@pytest.fixture(params=list(WRITES))
+def user(request, guarded, rig):
+    """Each user in turn: the name, and its connection."""
+    name = request.param
+    return name, rig.plc(guarded.port, user=(name, USERS.get(name, name)))
+
+
+def until_end(side, name):
+    """The topics below the root on which something came, before the end that the auditor says."""
+    heard = set()
+    while (topic := side.messages.get(timeout=10).topic) != f"{ROOT}/end/{name}":
+        heard.add(topic.removeprefix(f"{ROOT}/"))
+    return heard
+
+
+def test_each_user_says_what_its_role_needs_and_no_more(auditor, user):
+    name, side = user
+    for topic in (*EVERYTHING, "other", "verdict/more", f"end/{name}"):
+        side.say(topic, b"{}")
+    auditor.say(f"end/{name}", b"{}")
+    assert until_end(auditor, name) == WRITES[name]
+
+
+def test_each_user_hears_what_its_role_needs_and_no_more(auditor, user):
+    name, side = user
+    for topic in (*EVERYTHING, "other", "verdict/more"):
+        auditor.say(topic, b"{}")
+    auditor.say(f"end/{name}", b"{}")
+    assert until_end(side, name) == READS[name]
 
 
 @pytest.mark.parametrize("user", ["", " x", "a\nb", "#x"])
@@ -79,7 +132,10 @@ def test_one_user_for_two_sides_is_refused():
 
 
 def test_the_lines_user_is_the_configured_one(capsys):
-    assert main(["--line", "2", "--plc-user", "plc"]) == 0
-    assert "user line-2\n" in capsys.readouterr().out
+    users = ["--plc-user", "plc", "--mes-user", "mes", "--viewer", "hall", "--viewer", "office"]
+    assert main(["--line", "2", *users]) == 0
+    printed = capsys.readouterr().out
+    for user in ("line-2", "plc", "mes", "hall", "office"):
+        assert printed.count(f"user {user}\n") == 1
     assert main(["--line", "3", "--plc-user", "plc"]) == 2
     assert "--line-user" in capsys.readouterr().err

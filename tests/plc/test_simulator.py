@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 
-import msgspec
 import pytest
 
 from pipeline.config_file import line_file, load_line
@@ -15,7 +14,7 @@ from pipeline.messages import Reason
 from plc import simulator as module
 from plc.access import access_of
 from plc.simulator import PlcSimulator
-from plc.simulator_command import main, plc_access, read_words
+from plc.simulator_command import main, read_words
 
 S = 1_000_000_000
 
@@ -203,14 +202,3 @@ def test_words_that_are_no_command(text, capsys):
         read_words(text)
     assert main(["--line", "3", "--send", f"5:{text}"]) == 2
     assert "plc_simulator --help" in capsys.readouterr().err
-
-
-def test_the_plc_has_a_user_of_its_own(config, monkeypatch):
-    external = msgspec.json.encode({"kind": "external", "host": "h", "port": 1, "user": "line-3"})
-    line_2 = load_line(line_file(3), [("mqtt.broker", msgspec.json.decode(external))])
-    monkeypatch.setenv("PLC_PASSWORD", "secret")
-    access = plc_access(line_2, "plc-3", "PLC_PASSWORD")
-    assert (access.user, access.password) == ("plc-3", "secret")
-    assert plc_access(line_2, None, None).user == "line-3"
-    embedded = load_line(line_file(3))
-    assert plc_access(embedded, "plc-3", None).user is None
