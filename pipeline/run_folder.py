@@ -82,10 +82,13 @@ class RunFolder:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def _make(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.path.stat().st_uid != os.getuid():
-            raise LineError(f"{self.path} belongs to another user; set run_folder")
-        self.path.chmod(0o700)
+        """Of the folder below the system's own, both levels: who owns the upper swaps the lower."""
+        if self._config.run_folder is None:
+            for folder in (self.path.parent, self.path):
+                if folder.is_symlink():
+                    raise LineError(f"{folder} is a link; remove it, or set run_folder")
+                _make_private(folder)
+        _make_private(self.path)
 
     def _locked(self, path: Path) -> int:
         """The locked file; -1 if a closing line removed it between open and lock."""
@@ -103,6 +106,13 @@ class RunFolder:
             return file
         os.close(file)
         return -1
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise LineError(f"{folder} belongs to another user; set run_folder")
+    folder.chmod(0o700)
 
 
 def new_session() -> str:

@@ -162,6 +162,48 @@ def test_a_folder_of_another_user_is_refused(config: LineConfig) -> None:
         RunFolder(config).open()
 
 
+@pytest.fixture
+def default_config(
+    make_config: MakeConfig, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> LineConfig:
+    """A line that takes the folder of its user below the system's one."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(run_dir))
+    return make_config({"run_folder": None})
+
+
+def test_the_folder_of_the_user_is_private_at_both_levels(default_config: LineConfig) -> None:
+    default_config.run_dir.parent.mkdir(mode=0o755)
+    folder = RunFolder(default_config)
+    folder.open()
+    for path in (folder.path, folder.path.parent):
+        assert path.stat().st_mode & 0o777 == 0o700
+    folder.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_folder_that_somebody_else_could_swap_is_refused(default_config: LineConfig) -> None:
+    default_config.run_dir.mkdir(parents=True)
+    os.chown(default_config.run_dir.parent, 12345, -1)
+    with pytest.raises(LineError, match=r"inspection-line-\d+ belongs to another user"):
+        RunFolder(default_config).open()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_link_to_elsewhere_is_not_followed(
+    default_config: LineConfig, tmp_path: Path, level: int
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir(mode=0o755)
+    (precious / "file").touch()
+    link = (default_config.run_dir, default_config.run_dir.parent)[level]
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(precious)
+    with pytest.raises(LineError, match="is a link; remove it, or set run_folder"):
+        RunFolder(default_config).open()
+    assert precious.stat().st_mode & 0o777 == 0o755
+    assert (precious / "file").exists()
+
+
 def test_a_place_where_no_folder_can_be_is_named(config: LineConfig) -> None:
     config.run_dir.touch()
     with pytest.raises(LineError, match=r"no use as a run folder: .*File exists.*; set run_folder"):
