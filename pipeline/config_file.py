@@ -125,6 +125,8 @@ def _missing(path: Path) -> str:
 def _explain(item: ErrorDetails, data: dict[str, Any]) -> str:
     keys = _key_path(item["loc"], data)
     where = ".".join(keys) or "(the whole file)"
+    if item["type"] == "extra_forbidden" and keys[-1] == "password":
+        return f"{where}: a password never stands in this file; give password_env or password_file"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown key; check the spelling against docs/configuration.md"
     if item["type"] == "missing":

@@ -21,14 +21,14 @@ class EmbeddedBroker(Section):
 
 
 class Tls(Section):
-    """TLS towards the broker."""
+    """TLS 1.2 or newer; the files are read at each connection, so renewing needs no restart."""
 
     ca_file: ConfigPath
-    """Certificate of the authority that signed the broker's certificate, PEM."""
+    """Certificate of the authority that signed the broker's, PEM; no other is trusted."""
     certificate_file: ConfigPath | None = None
     """Certificate of this line, PEM, where the broker asks for one."""
     key_file: ConfigPath | None = None
-    """Private key of this line, PEM; goes together with certificate_file."""
+    """Its private key, PEM, without passphrase; the file must be closed to others (mode 600)."""
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Tls:
@@ -51,7 +51,7 @@ class ExternalBroker(Section):
     password_env: str | None = None
     """Environment variable that holds the password; passwords never stand in this file."""
     password_file: ConfigPath | None = None
-    """File whose first line is the password; instead of password_env."""
+    """File whose first line is the password, closed to others (mode 600); or password_env."""
     tls: Tls | None = None
     """Encryption towards the broker; null connects without it."""
 

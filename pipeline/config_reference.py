@@ -24,6 +24,8 @@ of images (1) and a network camera (2). This page is generated from the program'
 - **Required.** Physical facts have no default: keys marked **required** must be there. A section
   whose keys all have a default may be left out.
 - **Paths.** A relative path is relative to the folder of the configuration file; `~` is your home.
+- **Secrets.** No password and no key stands here: the file says where they are (`mqtt.broker`), and
+  files that others on the machine may read are refused. See [plc.md](plc.md#broker-and-security).
 - **One value for one run.** `--set key.path=value` replaces what the file says and is checked like
   the file: `run_line --line 3 --set camera.rate_hz=2 --set 'frame.input_px=[128, 128]'`.
 - **Check.** `run_line --line 3 --check` checks file, model bundle, calibration, camera and broker,

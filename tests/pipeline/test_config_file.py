@@ -97,6 +97,15 @@ def test_a_mistake_is_named_with_file_key_and_value(
     assert expected in text
 
 
+def test_a_password_in_the_file_is_refused_and_not_repeated(
+    data: dict[str, Any], write: Callable[..., Path]
+) -> None:
+    broker = {"kind": "external", "host": "h", "port": 1, "user": "u", "password": "hunter2"}
+    text = complaint(write(spoilt(data, "mqtt.broker", broker)))
+    assert "mqtt.broker.password: a password never stands in this file; give password_env" in text
+    assert "hunter2" not in text
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_an_override_is_checked_like_the_file(name: str) -> None:
     key_path, value, expected = MISTAKES[name]

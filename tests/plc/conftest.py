@@ -97,12 +97,13 @@ class Subscriber:
         tls: dict[str, str] | None = None,
         mqtt_5: bool = False,
         user: tuple[str, str] | None = None,
+        client_id: str = "",
     ) -> None:
         self.port = port
         self.messages: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self._granted: queue.Queue[bool] = queue.Queue()
         protocol = MQTTProtocolVersion.MQTTv5 if mqtt_5 else MQTTProtocolVersion.MQTTv311
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=protocol)
         self._client.on_connect = lambda client, *_: client.subscribe(f"{ROOT}/#", qos=1)
         self._client.on_subscribe = lambda *_: self._granted.put(True)
         self._client.on_message = lambda _client, _data, message: self.messages.put(message)

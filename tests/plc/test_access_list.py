@@ -40,7 +40,7 @@ pattern read {ROOT}/end/%u
 
 
 @pytest.fixture
-def guarded(mosquitto, tmp_path):
+def guarded(mosquitto, tmp_path, request):
     """mosquitto with a password for each user, and the access lists of two lines."""
     rights, passwords = tmp_path / "acl", tmp_path / "passwords"
     line_3 = access_list(3, ROOT, "line-3", ["plc-3"], ["screen"], ["mes"])
@@ -50,7 +50,8 @@ def guarded(mosquitto, tmp_path):
         subprocess.run(
             ["mosquitto_passwd", "-b", passwords, user, password], check=True, capture_output=True
         )
-    return mosquitto(f"acl_file {rights}", f"password_file {passwords}", anonymous=False)
+    more = getattr(request, "param", ())
+    return mosquitto(f"acl_file {rights}", f"password_file {passwords}", *more, anonymous=False)
 
 
 def test_the_line_may_say_everything_that_the_contract_asks(guarded, rig, monkeypatch):
@@ -118,6 +119,23 @@ def test_each_user_hears_what_its_role_needs_and_no_more(auditor, user):
         auditor.say(topic, b"{}")
     auditor.say(f"end/{name}", b"{}")
     assert until_end(side, name) == READS[name]
+
+
+@pytest.mark.parametrize("guarded", [["use_username_as_clientid true"]], indirect=True)
+def test_the_lines_connection_is_not_for_the_taking_where_the_user_is_the_client_id(
+    guarded, rig, monkeypatch
+):
+    monkeypatch.setenv("P", USERS["line-3"])
+    client = rig.line(rig.mqtt(guarded.port, user="line-3", password_env="P"))
+    client.set_status(rig.order(LineState.RUNNING))
+    plc = rig.plc(guarded.port, user=("plc-3", USERS["plc-3"]))
+    plc.status("RUNNING")
+    screen = ("screen", USERS["screen"])
+    rig.plc(guarded.port, user=screen, client_id="inspection-line-3")
+    assert client.publish_verdict(rig.record(1))
+    heard = [plc.messages.get(timeout=10).topic for _ in range(2)]
+    assert heard == [f"{ROOT}/reject", f"{ROOT}/verdict"], "no OFFLINE between"
+    assert client.connected
 
 
 @pytest.mark.parametrize("user", ["", " x", "a\nb", "#x"])

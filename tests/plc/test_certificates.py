@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from plc.check import cautions
 from plc.client import PlcClient, check_broker
 from plc.verdict_watch import VerdictWatch
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "plc.md"
 ROOT = "acme/plant-1/assembly/line-3/inspection"
 
 
@@ -63,6 +66,23 @@ def test_certificates_alone_open_the_broker_to_line_plc_and_watch(strict, plant,
         rig.until(lambda: client.requests)
     finally:
         watch.close()
+
+
+def test_the_pages_configuration_of_mosquitto_works(mosquitto, plant, rig, tmp_path):
+    (block,) = re.findall(r"```conf\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for name, file in (("plant-ca.pem", "ca.pem"), ("broker.pem",) * 2, ("broker.key",) * 2):
+        shutil.copy(plant.folder / file, tmp_path / name)
+    (tmp_path / "line-3.acl").write_text(access_list(3, ROOT, "line-3", ["plc-3"], []))
+    lines = block.replace("/etc/mosquitto", str(tmp_path)).splitlines()
+    ours = [line for line in lines if line.split()[0] not in ("listener", "allow_anonymous")]
+    assert len(lines) - len(ours) == 2
+    broker = mosquitto(*ours, anonymous=False)
+    client = rig.line(rig.mqtt(broker.port, tls=plant.tls("line-3")))
+    client.set_status(rig.order(LineState.RUNNING))
+    rig.plc(broker.port, tls=plant.tls("plc-3")).status("RUNNING")
+    assert "it asks for a client certificate" in str(
+        check_broker(rig.mqtt(broker.port, tls=plant.tls()), 5.0)
+    )
 
 
 def warning_of(rig, mqtt):
