@@ -28,13 +28,11 @@ def check_broker(mqtt: Mqtt, timeout_s: float) -> str | None:
     """What stands between the line and its broker, in a sentence, or None.
 
     An external broker is asked for a connection; for the embedded one its port must be free.
+    Raises ConfigError where password, certificate or key are missing, no use or not private.
     """
     if isinstance(mqtt.broker, EmbeddedBroker):
         return port_fault(mqtt.broker.port)
-    try:
-        access = access_of(mqtt)
-    except ConfigError as error:
-        return str(error)
+    access = access_of(mqtt)
     fault = connection_fault(access, timeout_s)
     return None if fault is None else f"MQTT broker {access.address}: {fault}"
 

@@ -178,8 +178,10 @@ def test_a_renewed_certificate_counts_without_a_restart(strict, plant, copied, r
 @pytest.mark.parametrize("missing", ["ca_file", "certificate_file", "key_file"])
 def test_a_missing_file_stops_before_the_start(rig, copied, missing):
     copied[missing].unlink()
-    with pytest.raises(ConfigError, match=rf"no such file: .*{copied[missing].name}"):
-        PlcClient(rig.mqtt(1, tls=copied), 3, "s", None)
+    mqtt = rig.mqtt(1, tls=copied)
+    for start in (lambda: PlcClient(mqtt, 3, "s", None), lambda: check_broker(mqtt, 1.0)):
+        with pytest.raises(ConfigError, match=rf"no such file: .*{copied[missing].name}"):
+            start()
 
 
 @pytest.mark.parametrize("damaged", ["ca_file", "certificate_file", "key_file"])
