@@ -147,15 +147,14 @@ def _carry(ends: tuple[int, int], transit: Transit) -> None:
         wait_s: float | None = None
         while True:
             for key, _ in ready.select(wait_s):
-                if key.fileobj is sys.stdin:
-                    line = sys.stdin.readline()
-                    if not line:
-                        return
+                if key.fd in other:
+                    for packet in _packets(key.fd):
+                        transit.enter(packet, other[key.fd], time.monotonic())
+                elif line := sys.stdin.readline():
                     transit.disturbance = Disturbance(*map(float, line.split()))
                     print("done", flush=True)
-                    continue
-                for packet in _packets(key.fd):
-                    transit.enter(packet, other[key.fd], time.monotonic())
+                else:
+                    return
             wait_s = transit.leave(time.monotonic(), os.write)
 
 
