@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from pipeline.config_base import ConfigPath, Section, resolve_address
-from pipeline.config_mqtt import EmbeddedBroker, ExternalBroker, Mqtt, Tls
+from pipeline.config_mqtt import EmbeddedBroker, ExternalBroker, Mqtt, Sparkplug, Tls
 from pipeline.config_stages import Device, Stages, Workers
 from pipeline.errors import ConfigError
 
@@ -32,6 +32,7 @@ __all__ = [  # the sections that other packages take from here
     "Region",
     "Section",
     "SimulatedCamera",
+    "Sparkplug",
     "StreamCamera",
     "Supervision",
     "Timing",

@@ -9,6 +9,9 @@ from pydantic import Field, StringConstraints, model_validator
 from pipeline.config_base import ConfigPath, Section
 
 Topic = Annotated[str, StringConstraints(pattern=r"^[^/#+\s$][^#+\s]*[^/#+\s]$", max_length=200)]
+SparkplugId = Annotated[
+    str, StringConstraints(pattern=r"^[^/#+\s]([^/#+\x00-\x1f]*[^/#+\s])?$", max_length=100)
+]
 
 
 class EmbeddedBroker(Section):
@@ -64,6 +67,17 @@ class ExternalBroker(Section):
         return self
 
 
+class Sparkplug(Section):
+    """Where the line stands among the edge nodes of the plant, in Sparkplug B."""
+
+    group: SparkplugId
+    """Group ID: what the plant's edge nodes have in common, for instance acme-plant-1."""
+    edge_node: SparkplugId
+    """Edge Node ID: this line; no other edge node of the group may have it."""
+    device: SparkplugId = "inspection"
+    """Device ID of the inspection below the edge node."""
+
+
 class Mqtt(Section):
     """How the line speaks with the PLC."""
 
@@ -71,9 +85,19 @@ class Mqtt(Section):
     """Who passes the messages on."""
     topic_root: Topic
     """Root of the line's topics: <enterprise>/<site>/<area>/line-3/inspection."""
+    payload: Literal["json", "sparkplug"] = "json"
+    """JSON on topics below topic_root, or Sparkplug B 3.0 on topics below spBv1.0."""
+    sparkplug: Sparkplug | None = None
+    """The line's names in Sparkplug B; goes together with payload: sparkplug."""
     keepalive_s: Annotated[int, Field(ge=2, le=300)] = 5
     """A silent connection is tested after this time, and given up after one and a half of it."""
     heartbeat_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     """Period of the heartbeat; the PLC takes three missing ones for a dead line."""
     ack_window_s: Annotated[float, Field(gt=0, le=600)] | None = None
     """Time after a reject's deadline until its ack is missed; null expects no acks of the PLC."""
+
+    @model_validator(mode="after")
+    def _names_for_sparkplug(self) -> Mqtt:
+        if (self.payload == "sparkplug") != (self.sparkplug is not None):
+            raise ValueError("payload: sparkplug and the section sparkplug go together")
+        return self

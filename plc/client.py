@@ -9,6 +9,7 @@ import math
 import queue
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from pipeline.config import Mqtt
 from pipeline.control import Answer, LineOrder, LineState, Request
@@ -17,9 +18,9 @@ from plc.access import access_of, read_password
 from plc.ack_watch import AckWatch
 from plc.check import cautions, check_broker
 from plc.command_inbox import CommandInbox
-from plc.connection import Connection, Incoming, Link, Outgoing
+from plc.connection import Connection, Link
 from plc.delivery import Acknowledged, Delivery, Gap, Sent
-from plc.incoming import read_ack
+from plc.dialect import Dialect, Incoming, JsonDialect, Kind, Outgoing
 from plc.outlet import Away, Connected, Event, Outlet, Unheard
 from plc.payloads import (
     HeartbeatPayload,
@@ -29,8 +30,9 @@ from plc.payloads import (
     status_payload,
     undelivered_payload,
     verdict_payload,
-    will_payload,
 )
+from plc.sparkplug.birth_sequence import BirthSequence
+from plc.sparkplug.edge_node import EdgeNode
 from plc.topics import Topics
 
 __all__ = ["PlcClient", "check_broker", "read_password"]
@@ -49,10 +51,18 @@ class PlcClient:
     """Speaks for one line; no call waits for the broker but `close`.
 
     For the thread that made it. Constructing raises ConfigError where password or certificates are
-    missing; from then on a broker that is away is only a `warning`.
+    missing; from then on a broker that is away is only a `warning`. `folder` is where Sparkplug's
+    number of connections is kept from one process to the next; None forgets it.
     """
 
-    def __init__(self, mqtt: Mqtt, line: int, session: str, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        mqtt: Mqtt,
+        line: int,
+        session: str,
+        log: logging.Logger,
+        folder: Path | None = None,
+    ) -> None:
         access = access_of(mqtt)
         self._line, self._session, self._log = line, session, log
         self._topics = Topics(mqtt.topic_root)
@@ -60,7 +70,8 @@ class PlcClient:
         self._address, self._cautions = access.address, cautions(access)
         self._client_id = f"inspection-line-{line}"
         self._delivery = Delivery()
-        self._inbox = CommandInbox(line, session)
+        self._dialect = self._chosen_dialect(mqtt, folder)
+        self._inbox = CommandInbox(line, session, self._dialect.read_command)
         self._acks = AckWatch(mqtt.ack_window_s)
         self._order: LineOrder | None = None
         self._identity: Identity | None = None
@@ -70,10 +81,8 @@ class PlcClient:
         self._closed = False
         self._greeted = self._beats = self._refused = 0
         self._beat_due_s = self._summary_due_s = 0.0
-        topics = self._topics
-        self._outlet = Outlet(topics.status, (topics.command, topics.ack))
-        will = Outgoing(topics.status, will_payload(line, session), retain=True)
-        self._connection = Connection(access, self._client_id, will, self._outlet)
+        self._outlet = Outlet(self._topics.status, self._dialect.reads)
+        self._connection = Connection(access, self._client_id, self._dialect, self._outlet)
 
     def start(self) -> None:
         """Begin to connect; a broker that is away is tried again every 0.2 to 2 s."""
@@ -177,6 +186,8 @@ class PlcClient:
         link, now_s = self._greeted_link(), time.monotonic()
         if link is None or self._order is None or self._stalled():
             return
+        if link.speech.asked_again:
+            self._outlet.repeat()
         if now_s >= self._summary_due_s:
             self._summarise(link)
         if now_s >= self._beat_due_s:
@@ -233,11 +244,10 @@ class PlcClient:
     def _send(
         self, link: Link, message: Outgoing, part: Part | None = None, gap: Gap | None = None
     ) -> bool:
-        mid = link.publish(message)
-        if mid is None:
-            return False
-        self._delivery.sent(Sent(link.number, mid, message.topic, part, time.monotonic(), gap))
-        return True
+        sent = link.publish(message, part, gap)
+        for packet in sent:
+            self._delivery.sent(packet)
+        return bool(sent)
 
     def _respond(self, response: ResponsePayload) -> None:
         link = self._outlet.link
@@ -249,7 +259,7 @@ class PlcClient:
             who = self._client_id
             return f"MQTT broker denies {who} to publish to {topic} ({problem}); allow it there"
         if self._unheard:
-            topic = self._topics.command
+            topic = self._dialect.reads[0]
             return f"MQTT broker denies {self._client_id} to read {topic} ({self._unheard})"
         return ""
 
@@ -318,19 +328,36 @@ class PlcClient:
         if message.retained:
             self._refused += 1
             self._log.warning("retained message on %s ignored; remove it there", message.topic)
-        elif message.topic == self._topics.ack:
-            ack = read_ack(message.payload)
-            if ack is None:
+            return
+        match self._dialect.kind(message):
+            case Kind.ACK:
+                self._note_ack(message.payload)
+            case Kind.COMMAND:
+                self._note_command(message)
+            case Kind.UNREADABLE:
                 self._refused += 1
-                self._log.warning("unreadable ack: %.200r", message.payload)
-            elif ack.session == self._session:
-                self._acks.acknowledge(ack.sequence)
-        else:
-            self._log.info("command: %.200r", message.payload)
-            state = LineState.PREOPERATIONAL if self._order is None else self._order.state
-            response = self._inbox.receive(message.payload, message.at_monotonic_ns, state)
-            if response is not None:
-                self._respond(response)
+                self._log.warning("unreadable on %s: %.200r", message.topic, message.payload)
+
+    def _note_ack(self, data: bytes) -> None:
+        ack = self._dialect.read_ack(data)
+        if ack is None:
+            self._refused += 1
+            self._log.warning("unreadable ack: %.200r", data)
+        elif ack.session == self._session:
+            self._acks.acknowledge(ack.sequence)
+
+    def _note_command(self, message: Incoming) -> None:
+        self._log.info("command: %.200r", message.payload)
+        state = LineState.PREOPERATIONAL if self._order is None else self._order.state
+        response = self._inbox.receive(message.payload, message.at_monotonic_ns, state)
+        if response is not None:
+            self._respond(response)
+
+    def _chosen_dialect(self, mqtt: Mqtt, folder: Path | None) -> Dialect:
+        if mqtt.sparkplug is None:
+            return JsonDialect(self._topics, self._line, self._session)
+        file = None if folder is None else folder / "sparkplug_bdseq.txt"
+        return EdgeNode(mqtt.sparkplug, BirthSequence(file, self._log))
 
 
 def _remaining_ms(record: VerdictRecord) -> int | None:

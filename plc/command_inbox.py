@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pipeline.control import Answer, LineState, Request
 from plc.incoming import BadCommandError, read_command
@@ -24,8 +24,10 @@ class CommandInbox:
     about the rest and remembers what it has done.
     """
 
-    def __init__(self, line: int, session: str) -> None:
-        self._line, self._session = line, session
+    def __init__(
+        self, line: int, session: str, read: Callable[[bytes, int], Request] = read_command
+    ) -> None:
+        self._line, self._session, self._read = line, session, read
         self._waiting: dict[str, Request] = {}
         self._answered: OrderedDict[str, ResponsePayload] = OrderedDict()
         self._second = self._given = 0
@@ -50,7 +52,7 @@ class CommandInbox:
         self, data: bytes, at_monotonic_ns: int, state: LineState
     ) -> ResponsePayload | None:
         try:
-            request = read_command(data, at_monotonic_ns)
+            request = self._read(data, at_monotonic_ns)
         except BadCommandError as error:
             return self._refusal(error.id, error.command, str(error), state)
         if request.id in self._answered:

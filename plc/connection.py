@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from paho.mqtt import client as paho
@@ -20,36 +20,17 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from pipeline.errors import ConfigError
+from pipeline.messages import Part
 from plc.access import Access
 from plc.check import closed_early, not_connected
-from plc.payloads import Payload, encode
+from plc.delivery import Gap, Sent
+from plc.dialect import QOS, Dialect, Incoming, Outgoing, Packet, Speech
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 2.0
 """Pause before the next attempt to connect; it doubles with each failure."""
 ANSWER_TIMEOUT_S = 5.0
 """Time for the broker's answer to a connection request."""
-QOS = 1
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A message of the contract. `expiry_s`: a broker of MQTT 5 drops it that long after."""
-
-    topic: str
-    payload: Payload
-    retain: bool = False
-    qos: int = QOS
-    expiry_s: int | None = None
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """A message for the line, at the moment of its arrival."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    at_monotonic_ns: int
+_WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
 
 
 @dataclass(frozen=True)
@@ -58,28 +39,60 @@ class Link:
 
     number: int
     client: paho.Client
+    speech: Speech
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def publish(self, message: Outgoing) -> int | None:
-        """Hand a message over without waiting: its number within the link, None if not taken."""
-        info = self.client.publish(
-            message.topic,
-            encode(message.payload),
-            qos=message.qos,
-            retain=message.retain,
-            properties=self._properties(message),
-        )
-        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+    def publish(
+        self, message: Outgoing, part: Part | None = None, gap: Gap | None = None
+    ) -> list[Sent]:
+        """Hand a message over without waiting: what went out, the message itself last; nothing if
+        it was not taken. The lock keeps the order that the speech has given.
+        """
+        with self._lock:
+            sent = [self._hand_over(packet) for packet in self.speech.packets(message)]
+        if sent[-1] is None:
+            return []
+        last = replace(sent[-1], part=part, gap=gap)
+        return [*(packet for packet in sent[:-1] if packet is not None), last]
+
+    def close(self) -> None:
+        """Disconnect, with the goodbye that the speech asks for."""
+        with self._lock:
+            packets = self.speech.farewell()
+            for packet in packets or ():
+                self._hand_over(packet)
+            if packets is None:
+                self.client.disconnect()
+            elif self._speaks_5:
+                self.client.disconnect(_WITH_WILL)
+            else:
+                self._hand_over(self.speech.will)
+                self.client.disconnect()
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Ask for messages; the broker's refusal comes to the listener."""
         self.client.subscribe([(topic, QOS) for topic in topics])
 
-    def _properties(self, message: Outgoing) -> Properties | None:
-        speaks_5 = self.client.protocol == MQTTProtocolVersion.MQTTv5
-        if message.expiry_s is None or not speaks_5:
+    @property
+    def _speaks_5(self) -> bool:
+        return self.client.protocol == MQTTProtocolVersion.MQTTv5
+
+    def _hand_over(self, packet: Packet) -> Sent | None:
+        info = self.client.publish(
+            packet.topic,
+            packet.data,
+            qos=packet.qos,
+            retain=packet.retain,
+            properties=self._properties(packet),
+        )
+        taken = info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+        return Sent(self.number, info.mid, packet.topic, None, time.monotonic()) if taken else None
+
+    def _properties(self, packet: Packet) -> Properties | None:
+        if packet.expiry_s is None or not self._speaks_5:
             return None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's own
-        properties.MessageExpiryInterval = message.expiry_s
+        properties.MessageExpiryInterval = packet.expiry_s
         return properties
 
 
@@ -108,13 +121,15 @@ class Listener(Protocol):
 class Connection:
     """Connects, and connects again, until closed."""
 
-    def __init__(self, access: Access, client_id: str, will: Outgoing, listener: Listener) -> None:
+    def __init__(
+        self, access: Access, client_id: str, dialect: Dialect, listener: Listener
+    ) -> None:
         self._access = access
         self._client_id = client_id
-        self._will = will
+        self._dialect = dialect
         self._listener = listener
         self._stop = threading.Event()
-        self._client: paho.Client | None = None
+        self._link: Link | None = None
         self._thread = threading.Thread(target=self._run, name="mqtt-connection", daemon=True)
 
     def start(self) -> None:
@@ -122,11 +137,11 @@ class Connection:
         self._thread.start()
 
     def close(self, timeout_s: float) -> None:
-        """Disconnect so that no will is sent; gives up waiting for the broker after a time."""
+        """Disconnect with a goodbye; gives up waiting for the broker after a time."""
         self._stop.set()
-        client = self._client
-        if client is not None:
-            client.disconnect()
+        link = self._link
+        if link is not None:
+            link.close()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -146,15 +161,18 @@ class Connection:
         except ConfigError as error:  # its certificates were changed while it ran
             self._listener.on_refused(str(error))
             return False
-        client.will_set(self._will.topic, encode(self._will.payload), QOS, self._will.retain)
-        attempt = _Attempt(Link(number, client), self._listener)
+        link = Link(number, client, self._dialect.speech())
+        will = link.speech.will
+        client.will_set(will.topic, will.data, will.qos, will.retain)
+        attempt = _Attempt(link, self._listener)
         attempt.listen()
         try:
             client.connect(self._access.host, self._access.port, self._access.keepalive_s)
         except (OSError, ValueError) as error:
             self._listener.on_refused(not_connected(self._access, error))
             return False
-        self._client = client
+        link.speech.connecting()
+        self._link = link
         client.loop_start()
         if self._stop.is_set():
             client.disconnect()

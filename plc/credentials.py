@@ -57,8 +57,14 @@ def plc_access(config: LineConfig, own: Credentials) -> Access:
     """The way to the line's broker for the PLC: as itself, or as the line where nothing is given.
 
     The line's certificate stands in for one that is not given, its user and password only where
-    there is no other credential at all. Raises ConfigError.
+    there is no other credential at all. Raises ConfigError, also for a line that does not speak
+    JSON.
     """
+    if config.mqtt.payload != "json":
+        raise ConfigError(
+            "mqtt.payload: plc_simulator reads JSON only; for Sparkplug B use a host application "
+            "of yours, or set mqtt.payload to json for the test"
+        )
     broker = config.mqtt.broker
     if own == Credentials() or not isinstance(broker, ExternalBroker):
         return access_of(config.mqtt)

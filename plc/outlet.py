@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from dataclasses import dataclass
 
 import msgspec
 
-from plc.connection import Incoming, Link, Outgoing
+from plc.connection import Link
 from plc.delivery import Acknowledged, Sent
+from plc.dialect import Incoming, Outgoing
 from plc.payloads import StatusPayload
 
 
@@ -77,6 +77,11 @@ class Outlet:
                 self._status = status
                 self._publish_status(self._link)
 
+    def repeat(self) -> None:
+        """Publish the present status once more."""
+        with self._lock:
+            self._publish_status(self._link)
+
     def on_connected(self, link: Link) -> None:
         """The line listens, and the status goes out before anything else."""
         with self._lock:
@@ -114,6 +119,5 @@ class Outlet:
         if link is None or self._status is None:
             return
         payload = msgspec.structs.replace(self._status, sequence=self._sequence)
-        mid = link.publish(Outgoing(self._topic, payload, retain=True))
-        if mid is not None:
-            self.events.put(Sent(link.number, mid, self._topic, None, at_s=time.monotonic()))
+        for sent in link.publish(Outgoing(self._topic, payload, retain=True)):
+            self.events.put(sent)

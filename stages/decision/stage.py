@@ -68,7 +68,7 @@ class DecisionStage:
         """
         config, session = self._config, self._context.session
         self._rule = load_rule(config)
-        self._plc = PlcClient(config.mqtt, config.line, session, self._log)
+        self._plc = PlcClient(config.mqtt, config.line, session, self._log, config.data_folder)
         now = self._clock()
         close_old_sessions(config.ledger_folder, session, self._new_ledger, now, self._log)
         self._ledger = self._new_ledger(session)
