@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 
 class DataType(IntEnum):
@@ -83,7 +84,8 @@ def encode_payload(
 ) -> bytes:
     """A payload; each metric carries the payload's time and, in a birth, its data type."""
     parts = [] if timestamp_ms is None else [_number(1, timestamp_ms)]
-    parts += [_bytes(2, _metric(metric, timestamp_ms, birth)) for metric in metrics]
+    stamp = b"" if timestamp_ms is None else _number(3, timestamp_ms)
+    parts += [_bytes(2, _metric(metric, stamp, birth)) for metric in metrics]
     if seq is not None:
         parts.append(_number(3, seq))
     return b"".join(parts)
@@ -100,10 +102,8 @@ def decode_payload(data: bytes) -> Received:
     return Received(timestamp_ms, tuple(values))
 
 
-def _metric(metric: Metric, timestamp_ms: int | None, birth: bool) -> bytes:
-    parts = [_bytes(1, metric.name.encode())]
-    if timestamp_ms is not None:
-        parts.append(_number(3, timestamp_ms))
+def _metric(metric: Metric, stamp: bytes, birth: bool) -> bytes:
+    parts = [_named(metric.name), stamp]
     if birth:
         parts.append(_number(4, metric.datatype))
     if metric.value is None:
@@ -136,6 +136,12 @@ def _scalar(field: int, datatype: DataType, value: Scalar) -> bytes:
     if datatype is DataType.DOUBLE:
         return _varint(field << 3 | _FIXED_64) + struct.pack("<d", value)
     return _number(field, int(value))
+
+
+@cache
+def _named(name: str) -> bytes:
+    """The field of a metric's name; the line's names are few and always the same."""
+    return _bytes(1, name.encode())
 
 
 def _number(field: int, value: int) -> bytes:

@@ -58,6 +58,29 @@ def test_the_kind_chooses_the_broker(make_config: MakeConfig) -> None:
     assert broker.host == "broker"
 
 
+SPARKPLUG = {"group": "acme plant 1", "edge_node": "line-3"}
+
+
+def test_sparkplug_needs_its_names(make_config: MakeConfig) -> None:
+    assert make_config().mqtt.payload == "json"
+    mqtt = make_config({"mqtt.payload": "sparkplug", "mqtt.sparkplug": SPARKPLUG}).mqtt
+    assert mqtt.sparkplug is not None
+    assert (mqtt.sparkplug.group, mqtt.sparkplug.device) == ("acme plant 1", "inspection")
+    for half in ({"mqtt.payload": "sparkplug"}, {"mqtt.sparkplug": SPARKPLUG}):
+        with pytest.raises(ConfigError, match="payload: sparkplug and the section sparkplug go"):
+            make_config(half)
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a ", "a/b", "a+", "#", "a\nb", "x" * 101])
+@pytest.mark.parametrize("key", ["group", "edge_node", "device"])
+def test_names_that_no_topic_can_hold_are_refused(
+    make_config: MakeConfig, key: str, name: str
+) -> None:
+    names = {**SPARKPLUG, key: name}
+    with pytest.raises(ConfigError, match=rf"sparkplug\.{key}"):
+        make_config({"mqtt.payload": "sparkplug", "mqtt.sparkplug": names})
+
+
 def sections(section: Section, path: str = "") -> list[tuple[str, Section]]:
     found = [(path or "(the line)", section)]
     for name in type(section).model_fields:

@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.messages import Reason
 from plc import simulator as module
 from plc.access import access_of
+from plc.credentials import Credentials, plc_access
 from plc.simulator import PlcSimulator
 from plc.simulator_command import main, read_words
 
@@ -202,3 +203,10 @@ def test_words_that_are_no_command(text, capsys):
         read_words(text)
     assert main(["--line", "3", "--send", f"5:{text}"]) == 2
     assert "plc_simulator --help" in capsys.readouterr().err
+
+
+def test_sparkplug_is_not_for_the_simulator():
+    names = {"group": "acme", "edge_node": "line-3"}
+    spoken = load_line(line_file(3), [("mqtt.payload", "sparkplug"), ("mqtt.sparkplug", names)])
+    with pytest.raises(ConfigError, match="reads JSON only"):
+        plc_access(spoken, Credentials())

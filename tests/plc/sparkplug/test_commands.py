@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from pipeline.control import Command
@@ -94,6 +96,30 @@ def test_what_is_no_command_is_refused_with_a_reason(data, id_, reason):
     with pytest.raises(BadCommandError, match=reason) as caught:
         read_device_command(data, 5)
     assert caught.value.id == id_
+
+
+def test_damaged_bytes_are_a_refusal_and_nothing_else():
+    belt = {"command__set_encoder__position": 1.0, "command__set_encoder__speed": 2.0}
+    wholes = (
+        written(NOW_MS, command__id="plc-7", command__start=True),
+        written(NOW_MS, **belt),
+        written(NOW_MS, ack__session="s", ack__sequence=123),
+    )
+    generator = random.Random(5)
+    read = 0
+    for _ in range(20_000):
+        data = bytearray(generator.choice(wholes))
+        data[generator.randrange(len(data))] = generator.randrange(256)
+        damaged = bytes(data[: generator.randint(0, 2 * len(data))])
+        if is_ack(damaged):
+            read_device_ack(damaged)
+        elif not says_nothing(damaged):
+            try:
+                read_device_command(damaged, 5)
+                read += 1
+            except BadCommandError as error:
+                assert str(error)
+    assert 0 < read < 20_000
 
 
 def test_a_button_that_is_let_go_asks_for_nothing():
