@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from typing import NamedTuple
 
 
 class DataType(IntEnum):
@@ -38,8 +39,7 @@ class DataSet:
     rows: tuple[tuple[Scalar, ...], ...]
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A named value; None is null. Whole numbers are not negative, DATETIME is ms since 1970."""
 
     name: str
@@ -60,6 +60,8 @@ class WireError(ValueError):
 
 
 _VARINT, _FIXED_64, _LENGTH, _FIXED_32 = 0, 1, 2, 5
+_DOUBLE = struct.Struct("<d")
+_SMALL = tuple(bytes((value,)) for value in range(0x80))
 _METRIC_VALUE = {
     DataType.INT64: 11,
     DataType.UINT64: 11,
@@ -134,7 +136,7 @@ def _scalar(field: int, datatype: DataType, value: Scalar) -> bytes:
         return _bytes(field, value.encode())
     assert not isinstance(value, str), (datatype, value)
     if datatype is DataType.DOUBLE:
-        return _varint(field << 3 | _FIXED_64) + struct.pack("<d", value)
+        return _tag(field, _FIXED_64) + _DOUBLE.pack(value)
     return _number(field, int(value))
 
 
@@ -145,17 +147,22 @@ def _named(name: str) -> bytes:
 
 
 def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3 | _VARINT) + _varint(value)
+    return _tag(field, _VARINT) + _varint(value)
 
 
 def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | _LENGTH) + _varint(len(value)) + value
+    return _tag(field, _LENGTH) + _varint(len(value)) + value
+
+
+@cache
+def _tag(field: int, kind: int) -> bytes:
+    return _varint(field << 3 | kind)
 
 
 def _varint(value: int) -> bytes:
+    if 0 <= value < 0x80:
+        return _SMALL[value]
     assert 0 <= value < 1 << 64, value
-    if value < 0x80:
-        return bytes((value,))
     groups = bytearray()
     while value >= 0x80:
         groups.append(value & 0x7F | 0x80)
