@@ -112,7 +112,7 @@ class EdgeSession:
         self._seq: int | None = None
         self._born_s = 0.0
         self._asked = False
-        death = encode_payload(node_death(self._birth_sequence), None, None)
+        death = encode_payload(node_death(self._birth_sequence), None, None, types=True)
         self.will = Packet(node.topics.of("NDEATH"), death)
 
     @property
@@ -144,9 +144,9 @@ class EdgeSession:
 
     def _births(self) -> list[Packet]:
         self._seq, self._asked, self._born_s = None, False, self._node.clock()
-        node = encode_payload(node_birth(self._birth_sequence), _now_ms(), self._next(), birth=True)
+        node = encode_payload(node_birth(self._birth_sequence), _now_ms(), self._next(), types=True)
         device = encode_payload(
-            device_birth(self._node.status), _now_ms(), self._next(), birth=True
+            device_birth(self._node.status), _now_ms(), self._next(), types=True
         )
         return [self._packet("NBIRTH", node), self._packet("DBIRTH", device)]
 

@@ -82,12 +82,12 @@ _CELL_VALUE = {
 
 
 def encode_payload(
-    metrics: Iterable[Metric], timestamp_ms: int | None, seq: int | None, *, birth: bool = False
+    metrics: Iterable[Metric], timestamp_ms: int | None, seq: int | None, *, types: bool = False
 ) -> bytes:
-    """A payload; each metric carries the payload's time and, in a birth, its data type."""
+    """A payload; each metric carries the payload's time and, with `types`, its data type."""
     parts = [] if timestamp_ms is None else [_number(1, timestamp_ms)]
     stamp = b"" if timestamp_ms is None else _number(3, timestamp_ms)
-    parts += [_bytes(2, _metric(metric, stamp, birth)) for metric in metrics]
+    parts += [_bytes(2, _metric(metric, stamp, types)) for metric in metrics]
     if seq is not None:
         parts.append(_number(3, seq))
     return b"".join(parts)
@@ -104,9 +104,9 @@ def decode_payload(data: bytes) -> Received:
     return Received(timestamp_ms, tuple(values))
 
 
-def _metric(metric: Metric, stamp: bytes, birth: bool) -> bytes:
+def _metric(metric: Metric, stamp: bytes, types: bool) -> bytes:
     parts = [_named(metric.name), stamp]
-    if birth:
+    if types:
         parts.append(_number(4, metric.datatype))
     if metric.value is None:
         parts.append(_number(7, True))

@@ -105,6 +105,7 @@ def test_the_will_is_the_death_of_this_birth(node, rig):
         session.connecting()
         will = sparkplug_proto.decode(session.will.data)
         assert sparkplug_proto.values(will) == {"bdSeq": number}
+        assert will.metrics[0].datatype == sparkplug_proto.DATA_TYPES["Int64"]
         assert not will.HasField("seq")
         assert (session.will.topic, session.will.qos, session.will.retain) == (
             NODE.format("NDEATH"),

@@ -26,8 +26,8 @@ from plc.sparkplug.wire import encode_payload
 EVENTS = ("verdict/", "reject/", "heartbeat/", "undelivered/", "response/")
 
 
-def read(metrics, birth=False):
-    return sparkplug_proto.decode(encode_payload(metrics, 1, 0, birth=birth))
+def read(metrics, types=False):
+    return sparkplug_proto.decode(encode_payload(metrics, 1, 0, types=types))
 
 
 def payloads(rig):
@@ -71,7 +71,7 @@ def test_times_are_exact_to_the_millisecond(rig):
 
 
 def test_births_name_all_that_ever_comes_with_its_type(rig):
-    born = read(device_birth(payloads(rig)["status"]), birth=True)
+    born = read(device_birth(payloads(rig)["status"]), types=True)
     types = {metric.name: metric.datatype for metric in born.metrics}
     assert len(types) == len(born.metrics), "a name stands there twice"
     field = {4: "long", 8: "long", 13: "long", 10: "double", 11: "boolean", 12: "string"}
@@ -82,7 +82,7 @@ def test_births_name_all_that_ever_comes_with_its_type(rig):
 
 
 def test_a_birth_repeats_no_event(rig):
-    values = sparkplug_proto.values(read(device_birth(payloads(rig)["status"]), birth=True))
+    values = sparkplug_proto.values(read(device_birth(payloads(rig)["status"]), types=True))
     assert {value for name, value in values.items() if name.startswith(EVENTS)} == {None}
     assert values["status/state"] == "RUNNING"
     assert values["status/sequence"] == 17
@@ -91,12 +91,12 @@ def test_a_birth_repeats_no_event(rig):
 
 
 def test_a_birth_before_the_first_status_has_no_state():
-    values = sparkplug_proto.values(read(device_birth(None), birth=True))
+    values = sparkplug_proto.values(read(device_birth(None), types=True))
     assert values["status/state"] is None
 
 
 def test_birth_and_death_of_the_node():
-    born = read(node_birth(7), birth=True)
+    born = read(node_birth(7), types=True)
     assert sparkplug_proto.values(born) == {"bdSeq": 7, "Node Control/Rebirth": False}
     assert [metric.datatype for metric in born.metrics] == [4, 11]
     assert sparkplug_proto.values(read(node_death(7))) == {"bdSeq": 7}

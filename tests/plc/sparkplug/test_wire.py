@@ -47,7 +47,7 @@ def test_data_types_have_the_numbers_of_the_specification():
     ],
 )
 def test_google_reads_every_value(kind, value):
-    data = encode_payload([Metric("folder/name", kind, value)], 1234, 255, birth=True)
+    data = encode_payload([Metric("folder/name", kind, value)], 1234, 255, types=True)
     payload = sparkplug_proto.decode(data)
     (metric,) = payload.metrics
     assert (payload.timestamp, payload.seq) == (1234, 255)
