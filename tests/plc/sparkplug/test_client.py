@@ -226,7 +226,8 @@ def test_denied_data_is_an_alarm(mosquitto, rig, tmp_path):
 def test_the_access_list_is_enough_for_the_line(mosquitto, rig, host, tmp_path, monkeypatch):
     rights, passwords = tmp_path / "acl", tmp_path / "passwords"
     mqtt = rig.mqtt(1, contract=CONTRACT, user="line-3", password_env="P")
-    text = access_list(3, mqtt.topic_root, "line-3", ["plc-3"], ["screen"], mqtt.sparkplug)
+    users = "line-3", ["plc-3"], ["screen"]
+    text = access_list(3, mqtt.topic_root, *users, sparkplug=mqtt.sparkplug)
     rights.write_text(f"# whoever has no name only reads\ntopic read spBv1.0/#\n\n{text}")
     passwords.touch()
     subprocess.run(
@@ -246,7 +247,7 @@ def test_the_access_list_is_enough_for_the_line(mosquitto, rig, host, tmp_path, 
     assert (client.alarm, client.requests) == ("", ())
     assert "user plc-3" in text
     assert f"topic write spBv1.0/{GROUP}/DCMD/{NODE}/{DEVICE}" in text
-    assert f"topic read spBv1.0/{GROUP}/+/{NODE}/#" in text
+    assert f"user screen\ntopic read spBv1.0/{GROUP}/NBIRTH/{NODE}" in text
 
 
 def test_a_burst_arrives_complete_and_in_order(broker, rig, host, start_line):
