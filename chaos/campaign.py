@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from chaos.checker import Violation
 from chaos.fault import Hall, Kind
 from chaos.faults.registry import all_kinds
 from chaos.ledger import KeptJournal
@@ -27,6 +26,7 @@ from chaos.scores import wrong_scores
 from chaos.setup import measure_capacity, open_hall, start_steady
 from chaos.table import Campaign
 from chaos.trial import Outcome, Trial, wait_until_steady
+from chaos.violation import Violation
 from pipeline.command_line import above_zero, run_command, whole_number
 from pipeline.errors import ConfigError
 
@@ -123,11 +123,13 @@ def run_campaign(options: argparse.Namespace, kinds: Sequence[Kind]) -> Campaign
         campaign = Campaign(options.seed, options.broker, hall.rate_hz)
         campaign.missing = {kind.name: why for kind in kinds if (why := kind.missing(hall))}
         possible = [kind for kind in kinds if kind.name not in campaign.missing]
+        if not possible:
+            reasons = "; ".join(f"{kind}: {why}" for kind, why in campaign.missing.items())
+            raise ConfigError(f"none of these faults is possible here: {reasons}")
         journal.read_on()
-        if possible:
-            start_steady(hall, hall.rate_hz)
-            _inflict_all(campaign, hall, journal, possible, options)
-            _end(campaign, hall, journal)
+        start_steady(hall, hall.rate_hz)
+        _inflict_all(campaign, hall, journal, possible, options)
+        _end(campaign, hall, journal)
     left = shared_memory() - before
     campaign.rest += [Violation(5, f"left behind: shared memory {name}") for name in sorted(left)]
     campaign.seconds = time.monotonic() - began_s
@@ -157,7 +159,6 @@ def _inflict_all(
 
 def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     """Stop the line and judge what could not be judged before."""
-    supervisor = hall.line.supervisor
     code = hall.line.stop()
     if code != 0:
         campaign.rest.append(Violation(5, f"the line ended with exit code {code}"))
@@ -166,7 +167,10 @@ def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     hall.view.pass_time(belt_s + 1)  # the last parts reach the gate
     accounts = journal.accounts
     campaign.rest += hall.checker.judge(accounts, journal.read_s, final=True)
-    campaign.rest += left_behind(hall.config, supervisor)
+    if hall.view.unreadable:
+        text = f"{hall.view.unreadable} messages were not what the contract says"
+        campaign.rest.append(Violation(1, text))
+    campaign.rest += left_behind(hall.line)
     campaign.rest += reject_log_differs(hall.config, accounts)
     drawn = random.Random(f"{campaign.seed} scores")
     campaign.rescored, wrong = wrong_scores(hall.config, accounts, hall.unusual, drawn)

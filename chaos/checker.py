@@ -2,8 +2,8 @@
 
 1. announced = PASS + REJECT + UNINSPECTED, each once, in the PLC's view or counted as undelivered
    while the broker was away
-2. no PASS for a part whose score was not computed in time by the calibrated model
-3. no gate fired for a wrong or expired part
+2. no PASS for a part whose score was not computed in time by the calibrated model (`chaos.proof`)
+3. no gate fired for a wrong or expired part (`chaos.gates`), nor told to
 
 The fourth (signs and recovery) belongs to each fault (`chaos.trial`), the fifth to the end
 (`chaos.remains`).
@@ -13,54 +13,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from chaos.gates import CLOCKS_S, GateChecker
 from chaos.ledger import Account
-from chaos.view import GateEvent, Heard, PlcView
+from chaos.proof import unproven
+from chaos.spans import Spans
+from chaos.view import PlcView
+from chaos.violation import Violation
 from pipeline.config import LineConfig
 from pipeline.messages import Reason, Verdict, VerdictRecord
 from plc.gate import Key
+from plc.payloads import VerdictPayload, verdict_payload
+from stages.decision.rule import DecisionRule
 
 GRACE_S = 3.0
 """After its deadline a part may still be on its way into ledger and view, not longer."""
 MISSED_S = 1.5
 """A word that was spoken so near to the PLC's absence may have been lost with the connection."""
-CLOCKS_S = 0.05
-"""Times on the wire have milliseconds, and the PLC looks at its gate every 5 ms."""
-COMPUTING = ("preprocessing", "reconstruction", "segmentation")
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One broken statement, of one part where it has one."""
-
-    statement: int
-    text: str
-    key: Key | None = None
-
-    def __str__(self) -> str:
-        part = "" if self.key is None else f"part {self.key[1]} of {self.key[0]}: "
-        return f"statement {self.statement}: {part}{self.text}"
+EXPIRING_S = 0.25
+"""A verdict that is decided so shortly before its deadline may expire before it can be sent."""
 
 
 class Checker:
-    """Judges every part once, as soon as it must have come to its end.
-
-    `clocks_agree`: set to False while the line's clock is not the PLC's; a PLC then takes every
-    deadline for another one, and rejects good parts.
+    """Judges every part once, as soon as it must have come to its end; and once more at the end
+    whether it has still one verdict only. `rule`: the active calibration.
     """
 
-    def __init__(self, config: LineConfig, view: PlcView, bundle_id: str) -> None:
-        self._config, self._view, self._bundle_id = config, view, bundle_id
+    def __init__(self, config: LineConfig, view: PlcView, rule: DecisionRule) -> None:
+        self._config, self._view, self._rule = config, view, rule
         self._judged: set[Key] = set()
-        self._gates_judged = 0
-        self._disagreed: list[tuple[float, float]] = []
+        self._ambiguous: set[Key] = set()
         self.killed_s: dict[str, float] = {}
         """Sessions that were killed, and when: no further word of their parts is due."""
-
-    def clocks_disagreed(self, from_s: float, to_s: float) -> None:
-        """In this time the line's clock was not the PLC's."""
-        self._disagreed.append((from_s, to_s))
+        self.clocks_disagree = Spans()
+        """While the line's clock is not the PLC's: a PLC then takes every deadline for another one,
+        and rejects good parts.
+        """
+        self.hindered = Spans()
+        """While verdicts may fail to get to the broker."""
+        self._gates = GateChecker(view, self.clocks_disagree)
 
     def judge(
         self, accounts: dict[str, Account], read_s: float, *, final: bool = False
@@ -70,16 +61,29 @@ class Checker:
         """
         found: list[Violation] = []
         for session, account in accounts.items():
-            due = read_s - GRACE_S - self._config.timing.deadline_ms / 1e3
-            told = self._told(session, account)
-            for sequence in range(1, (account.last if final else told) + 1):
-                key = session, sequence
-                if key not in self._judged and (final or _is_due(account, sequence, due)):
-                    self._judged.add(key)
-                    found += self._part(key, account)
-        found += self._unknown(accounts, read_s - GRACE_S)
-        found += self._gates(accounts)
+            found += self._parts(session, account, read_s, final)
+        known_s = math.inf if final else read_s - GRACE_S
+        found += self._unknown(accounts, known_s)
+        found += self._gates.judge(accounts, math.inf if final else read_s)
+        if final:
+            found += self._gates.missing(accounts)
+            found += self._given_out(accounts)
         return found
+
+    def _parts(
+        self, session: str, account: Account, read_s: float, final: bool
+    ) -> Iterator[Violation]:
+        due_s = read_s - GRACE_S - self._config.timing.deadline_ms / 1e3
+        for sequence in range(1, (account.last if final else self._told(session, account)) + 1):
+            key = session, sequence
+            due = key not in self._judged and (final or _is_due(account, sequence, due_s))
+            if due or final:
+                yield from self._once(key, account)
+            if due:
+                self._judged.add(key)
+                yield from self._part(key, account)
+        if final and session not in self.killed_s:
+            yield from self._unconfirmed(session, account)
 
     def _told(self, session: str, account: Account) -> int:
         """Up to which part the PLC's thread has heard all that the line said: a starved PLC is
@@ -89,96 +93,108 @@ class Checker:
             return account.last
         return min(account.last, self._view.settled.get(session, 0))
 
+    def _once(self, key: Key, account: Account) -> Iterator[Violation]:
+        """One announcement, one verdict, and never another one."""
+        if key in self._ambiguous:
+            return
+        count = len(account.records.get(key[1], []))
+        heard = [item.payload for item in self._view.verdicts.get(key, [])]
+        rejected = [item.payload for item in self._view.rejects.get(key, [])]
+        texts = []
+        if count != 1:
+            texts.append(f"has {count} verdicts in the ledger")
+        if key[1] in account.ambiguous:
+            texts.append("was announced twice, for two captures")
+        if any(other != heard[0] for other in heard):
+            texts.append("the PLC was given two different verdicts")
+        if len({(item.verdict, item.reason_code, item.deadline) for item in rejected}) > 1:
+            texts.append("the gate was told two different things")
+        if texts:
+            self._ambiguous.add(key)
+        yield from (Violation(1, text, key) for text in texts)
+
     def _part(self, key: Key, account: Account) -> Iterator[Violation]:
         records, heard = account.records.get(key[1], []), self._view.verdicts.get(key, [])
         if len(records) != 1:
-            yield Violation(1, f"has {len(records)} verdicts in the ledger", key)
-            return
+            return  # said already
         record = records[0]
-        if any(other.payload != heard[0].payload for other in heard):
-            yield Violation(1, "the PLC was given two different verdicts", key)
-        if heard and _said(heard[0]) != (record.verdict, record.reason, record.score):
-            yield Violation(1, f"the PLC heard {_said(heard[0])}, the ledger has another", key)
-        if not heard and not self._accounted_for(key, account, record):
-            yield Violation(1, f"{record.verdict} ({record.reason}) never came to the PLC", key)
+        if heard and heard[0].payload != verdict_payload(record):
+            said = _said(heard[0].payload)
+            yield Violation(1, f"the PLC heard {said}, the ledger has another verdict", key)
+        if not heard and (wrong := self._absence(key, account, record)):
+            yield Violation(1, f"{record.verdict} ({record.reason}) {wrong}", key)
+        yield from self._told_gate(key, account, record)
         if record.verdict is Verdict.PASS:
-            yield from self._proof(key, account, record)
+            deadline_ms = self._config.timing.deadline_ms
+            yield from unproven(key, account, record, self._rule, deadline_ms)
         elif record.verdict is Verdict.REJECT and record.reason is not Reason.ABOVE_THRESHOLD:
             yield Violation(2, f"REJECT for {record.reason}", key)
 
-    def _accounted_for(self, key: Key, account: Account, record: VerdictRecord) -> bool:
-        """Whether a part without a verdict in the PLC's view is known to be missing there."""
+    def _absence(self, key: Key, account: Account, record: VerdictRecord) -> str:
+        """What is wrong with a verdict that is not in the PLC's view; empty where it may be missing
+        there, and is known to be.
+        """
         session, sequence = key
-        if key in self._view.undelivered or sequence in account.undelivered:
-            return True
+        named = key in self._view.undelivered or sequence in account.undelivered
         decided_s = account.decided_s(sequence)
         killed_s = self.killed_s.get(session)
-        if killed_s is not None and (
-            record.late or decided_s is None or decided_s > killed_s - MISSED_S
-        ):  # the next session's status tells the PLC to forget them
-            return True
-        spans = self._view.away
-        return decided_s is not None and any(
-            span.from_s - MISSED_S <= decided_s
-            and (span.to_s is None or decided_s <= span.to_s + MISSED_S)
-            for span in spans
-        )
+        if killed_s is not None and (named or not decided_s <= killed_s - MISSED_S or record.late):
+            return ""  # the next session's status tells the PLC to forget them
+        if self._view.was_away(decided_s, MISSED_S):
+            return ""
+        if not named:
+            return "never came to the PLC"
+        left_s = account.deadline_s(sequence) - decided_s
+        expired = record.late or not left_s > EXPIRING_S
+        if expired or decided_s in self.hindered:
+            return ""
+        return "is named as undelivered, though nothing hindered its delivery"
 
-    def _proof(self, key: Key, account: Account, record: VerdictRecord) -> Iterator[Violation]:
-        note = account.announced.get(key[1])
-        if note is None:
-            yield Violation(2, "PASS for a part that was never announced", key)
-            return
-        if record.score is None or not math.isfinite(record.score):
-            yield Violation(2, "PASS without a score", key)
-        elif record.score > record.threshold:
-            yield Violation(2, f"PASS with score {record.score} above {record.threshold}", key)
-        if record.bundle_id != self._bundle_id:
-            yield Violation(2, f"PASS by model {record.bundle_id}, which is not calibrated", key)
-        stamps = {stamp.stage: stamp.sent_monotonic_ns / 1e9 for stamp in record.stamps}
-        missing = [stage for stage in COMPUTING if stage not in stamps]
-        if missing:
-            yield Violation(2, f"PASS without the work of {', '.join(missing)}", key)
-        decided_s = account.decided_s(key[1])
-        ends_s = (math.inf if decided_s is None else decided_s, *stamps.values())
-        if record.late or max(ends_s) > note.deadline_monotonic_ns / 1e9:
-            yield Violation(2, "PASS after the part's deadline", key)
+    def _told_gate(self, key: Key, account: Account, record: VerdictRecord) -> Iterator[Violation]:
+        """The gate is told of REJECT and UNINSPECTED and of nothing else, and not after the part
+        was there.
+        """
+        heard, told = self._view.verdicts.get(key, []), self._view.rejects.get(key, [])
+        decided_s, deadline_s = account.decided_s(key[1]), account.deadline_s(key[1])
+        for said in (item.payload for item in told):
+            if (said.verdict, said.reason_code) != (record.verdict, record.reason):
+                yield Violation(3, f"the gate was told {said.verdict} ({said.reason_code})", key)
+        for item in told:
+            left_s = item.payload.remaining_ms / 1e3
+            if left_s <= 0 or item.at_s + left_s < deadline_s - CLOCKS_S:
+                text = f"the gate was told that the part is there in {left_s:.3f} s"
+                yield Violation(3, text, key)
+        wanted = record.verdict is not Verdict.PASS and record.deadline_wall_ns is not None
+        lost = self._view.was_away(decided_s, MISSED_S) or decided_s in self.hindered
+        if wanted and heard and not told and not lost:
+            yield Violation(3, f"the gate was not told of {record.verdict}", key)
 
     def _unknown(self, accounts: dict[str, Account], before_s: float) -> Iterator[Violation]:
-        """Verdicts in the PLC's view that no ledger has."""
-        for key, heard in list(self._view.verdicts.items()):
+        """Verdicts in the PLC's view that no ledger has, and words to the gate about such parts."""
+        verdicts, rejects = self._view.verdicts, self._view.rejects
+        came = [(key, heard[0].at_s) for key, heard in list(verdicts.items())]
+        came += [(key, told[0].at_s) for key, told in list(rejects.items())]
+        for key, at_s in came:
             account = accounts.get(key[0])
             known = account is not None and key[1] <= account.last
-            if not known and key not in self._judged and heard[0].at_s < before_s:
+            if not known and key not in self._judged and at_s < before_s:
                 self._judged.add(key)
                 yield Violation(1, "the PLC was given a verdict that no ledger has", key)
 
-    def _gates(self, accounts: dict[str, Account]) -> Iterator[Violation]:
-        events = self._view.gates
-        while self._gates_judged < len(events):
-            event = events[self._gates_judged]
-            self._gates_judged += 1
-            yield from self._gate(event, accounts.get(event.key[0]))
+    def _given_out(self, accounts: dict[str, Account]) -> Iterator[Violation]:
+        """Numbers that the PLC was told of and that never came to the ledger."""
+        for session, last in self._view.given_out.items():
+            known = accounts[session].last if session in accounts else 0
+            if last > known and session not in self.killed_s:
+                text = f"{last - known} parts up to this one were given out, and no ledger has them"
+                yield Violation(1, text, (session, last))
 
-    def _gate(self, event: GateEvent, account: Account | None) -> Iterator[Violation]:
-        """A part passes the gate with a PASS that came in time, and no other one does."""
-        heard = self._view.verdicts.get(event.key, [])
-        came_s = heard[0].at_s if heard else math.inf
-        passes = bool(heard) and heard[0].payload.verdict is Verdict.PASS
-        note = None if account is None else account.announced.get(event.key[1])
-        deadline_s = math.inf if note is None else note.deadline_monotonic_ns / 1e9
-        if not event.fired:
-            if not passes or came_s > event.at_s:
-                yield Violation(3, "went through the gate without a PASS", event.key)
-            elif came_s > deadline_s + CLOCKS_S and not self._disagree(came_s):
-                yield Violation(3, "went through the gate with a PASS that had expired", event.key)
-        elif passes and came_s < min(event.at_s, deadline_s) - CLOCKS_S:
-            moments = came_s, _decided_s(account, event)
-            if not any(self._disagree(at_s) for at_s in moments):
-                yield Violation(3, "the gate fired at a part with a PASS in time", event.key)
-
-    def _disagree(self, at_s: float) -> bool:
-        return any(first <= at_s <= last for first, last in self._disagreed)
+    def _unconfirmed(self, session: str, account: Account) -> Iterator[Violation]:
+        """Verdicts of a session that ended in order and of which the outbox knows no end."""
+        for sequence in account.records:
+            if sequence not in account.delivered and sequence not in account.undelivered:
+                text = "is neither confirmed nor named as undelivered in the outbox"
+                yield Violation(1, text, (session, sequence))
 
 
 def _is_due(account: Account, sequence: int, before_s: float) -> bool:
@@ -190,10 +206,5 @@ def _is_due(account: Account, sequence: int, before_s: float) -> bool:
     return note is not None and note.captured_monotonic_ns / 1e9 < before_s
 
 
-def _said(heard: Heard) -> tuple[Verdict, Reason, float | None]:
-    return heard.payload.verdict, heard.payload.reason_code, heard.payload.score
-
-
-def _decided_s(account: Account | None, event: GateEvent) -> float:
-    found = None if account is None else account.decided_s(event.key[1])
-    return -math.inf if found is None else found
+def _said(payload: VerdictPayload) -> tuple[str, str, float | None]:
+    return str(payload.verdict), str(payload.reason_code), payload.score

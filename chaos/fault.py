@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from chaos.brokers import Mosquitto
 from chaos.checker import Checker
 from chaos.line import RunningLine
 from chaos.network import Namespace
+from chaos.spans import Spans
 from chaos.view import PlcView
 from pipeline.config import LineConfig
 from plc.access import Access
@@ -36,19 +38,28 @@ class Hall:
     broker: Mosquitto | None
     network: Namespace | None
     data_disk: Path | None
-    unusual: list[tuple[float, float]] = field(default_factory=list)
+    unusual: Spans = field(default_factory=Spans)
     """Times in which the camera showed other parts than their numbers say."""
+    struck: list[tuple[float, str]] = field(default_factory=list)
+    """When a process of the line was hurt, and which."""
+
+    def strike(self, stage: str) -> int:
+        """The process of a stage that is to be hurt now. Raises LineError where there is none."""
+        pid = self.line.pid(stage)
+        self.struck.append((time.monotonic(), stage))
+        return pid
 
 
 @dataclass
 class Fault(ABC):
     """One fault. `hold_s`: how long it lasts; 0 for one that strikes and is over. `shows`: the PLC
-    must see by the line's state that something is wrong. `back_s`: longest time from its end to
-    RUNNING. `detail` says what was drawn.
+    must see by the line's state that something is wrong. `hinders`: verdicts may fail to get to the
+    broker meanwhile. `back_s`: longest time from its end to RUNNING. `detail` says what was drawn.
     """
 
     hold_s: float = 0.0
     shows: bool = False
+    hinders: bool = False
     back_s: float = 10.0
     detail: str = ""
 

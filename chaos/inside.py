@@ -26,8 +26,6 @@ LONGEST_STUTTER_S = 0.6
 DAMAGED_SHARE = 0.5
 MOST_LATE_NS = 100_000_000
 Frames = list[Any]
-
-
 Shows = Callable[[Any, int, float], Any]
 """The `read` of a camera, as `stages.acquisition.camera` declares it."""
 
@@ -58,15 +56,15 @@ def _compute_for_ever(_number: int, _frame: FrameType | None) -> None:
 
 def _shift_clock(switches: Switches) -> None:
     seconds, nanoseconds = time.time, time.time_ns
-    time.time = lambda: seconds() + switches[CLOCK] / 1e9
-    time.time_ns = lambda: nanoseconds() + switches[CLOCK]
+    time.time = lambda: seconds() + switches.obeyed(CLOCK) / 1e9
+    time.time_ns = lambda: nanoseconds() + switches.obeyed(CLOCK)
 
 
 def _disturb_camera(switches: Switches) -> None:
     from stages.acquisition.simulated import SimulatedCamera  # noqa: PLC0415 - only this stage's
 
     SimulatedCamera.read = disturbed(  # type: ignore[method-assign,assignment]  # what this is for
-        SimulatedCamera.read, lambda: switches[CAMERA], random.Random(0)
+        SimulatedCamera.read, lambda: switches.obeyed(CAMERA), random.Random(0)
     )
 
 
@@ -77,7 +75,7 @@ def _hurry(switches: Switches) -> None:
     advance = PartSource._advance
 
     def hurried(source: PartSource, now_ns: int) -> None:
-        due_ns, period_ns, percent = source._due_ns, source._period_ns, switches[LOAD]
+        due_ns, period_ns, percent = source._due_ns, source._period_ns, switches.obeyed(LOAD)
         advance(source, now_ns)
         if percent and period_ns is not None:
             since_ns = max(now_ns if due_ns is None else due_ns, now_ns - MOST_LATE_NS)
@@ -115,6 +113,7 @@ def _damage_messages(switches: Switches, stage: str) -> None:
         frames: Frames = whole(encoder, message)
         if switches[DAMAGE] != number or drawn.random() > DAMAGED_SHARE:
             return frames
+        switches.obeyed(DAMAGE)
         return drawn.choice(DAMAGES)([bytes(frame) for frame in frames], drawn)
 
     Encoder.encode = encode  # type: ignore[method-assign,assignment]  # what this module is for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -27,13 +28,25 @@ class Account:
 
     last: int = 0
     """The highest number that the ledger knows."""
+    ambiguous: set[int] = field(default_factory=set)
+    """Numbers that were announced again, for another capture."""
 
-    def decided_s(self, sequence: int) -> float | None:
-        """When a part was decided, on the monotonic clock; None where its capture is not known."""
-        note, records = self.announced.get(sequence), self.records.get(sequence)
-        if note is None or not records or records[0].latency_ms is None:
-            return None
-        return note.captured_monotonic_ns / 1e9 + records[0].latency_ms / 1e3
+    def captured_s(self, sequence: int) -> float:
+        """When a part was captured, on the monotonic clock; NaN where that is not known."""
+        note = self.announced.get(sequence)
+        return math.nan if note is None else note.captured_monotonic_ns / 1e9
+
+    def decided_s(self, sequence: int) -> float:
+        """When a part was decided, on the monotonic clock; NaN where its capture is not known."""
+        records = self.records.get(sequence)
+        if not records or records[0].latency_ms is None:
+            return math.nan
+        return self.captured_s(sequence) + records[0].latency_ms / 1e3
+
+    def deadline_s(self, sequence: int) -> float:
+        """When a part is at the gate, on the monotonic clock; infinite where nobody knows."""
+        note = self.announced.get(sequence)
+        return math.inf if note is None else note.deadline_monotonic_ns / 1e9
 
 
 class KeptJournal:
@@ -65,7 +78,8 @@ class KeptJournal:
     def _note(account: Account, line: LedgerLine) -> None:
         match line:
             case AnnouncedNote():
-                account.announced.setdefault(line.part.sequence, line)
+                if account.announced.setdefault(line.part.sequence, line) != line:
+                    account.ambiguous.add(line.part.sequence)
                 account.last = max(account.last, line.part.sequence)
             case VerdictRecord():
                 account.records[line.part.sequence].append(line)

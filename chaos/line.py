@@ -28,7 +28,9 @@ class RunningLine:
         self.config, self._folder = config, folder
         self._process: subprocess.Popen[bytes] | None = None
         self.switches = Switches(folder / "switches")
-        self._stages: dict[str, int] = {}
+        self.temporary = folder / "temporary"
+        """Where the line's processes put files that they mean to take away again."""
+        self.temporary.mkdir()
         doorway = folder / "doorway"
         doorway.mkdir()
         (doorway / "sitecustomize.py").write_text(DOORWAY, encoding="ascii")
@@ -36,6 +38,7 @@ class RunningLine:
             **os.environ,
             "PYTHONPATH": f"{doorway}:{ROOT}",
             ENVIRONMENT: str(folder / "switches"),
+            "TMPDIR": str(self.temporary),
         }
 
     @property
@@ -83,6 +86,17 @@ class RunningLine:
         """The processes of the line's stages now, by stage."""
         return {stage: pid for pid, stage in stage_processes(self.supervisor).items()}
 
+    def processes(self) -> dict[int, str]:
+        """Everything that any start of this line has left running: commands by pid."""
+        mark = f"{ENVIRONMENT}={self._environment[ENVIRONMENT]}".encode()
+        found = {}
+        for entry in _processes():
+            with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                    found[int(entry.name)] = " ".join(words).strip()
+        return found
+
     def pid(self, stage: str) -> int:
         """The process of a stage, or of the `supervisor`. Raises LineError where there is none."""
         if stage == "supervisor":
@@ -96,9 +110,9 @@ class RunningLine:
 def stage_processes(supervisor: int) -> dict[int, str]:
     """Stages by pid that were started by a supervisor, whoever their parent is now."""
     found = {}
-    for entry in Path("/proc").iterdir():
+    for entry in _processes():
         with contextlib.suppress(OSError, ValueError):  # ended meanwhile, or not one of ours
-            words = (entry / "cmdline").read_bytes().decode().split("\0") if _is_pid(entry) else []
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
             if "--supervisor" in words and words[words.index("--supervisor") + 1] == str(
                 supervisor
             ):
@@ -106,8 +120,8 @@ def stage_processes(supervisor: int) -> dict[int, str]:
     return found
 
 
-def _is_pid(entry: Path) -> bool:
-    return entry.name.isdecimal()
+def _processes() -> list[Path]:
+    return [entry for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
 
 
 def wait_for_end(pids: list[int], within_s: float) -> list[int]:

@@ -4,16 +4,18 @@ log tells the same story as the ledger.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
 
-from chaos.checker import Violation
 from chaos.ledger import Account
-from chaos.line import stage_processes
+from chaos.line import RunningLine
+from chaos.violation import Violation
 from pipeline.config import LineConfig
 from pipeline.errors import LineError
-from pipeline.messages import Verdict, VerdictRecord
+from pipeline.journal import UNFINISHED
+from pipeline.messages import Reason, Verdict, VerdictRecord
 from reject_log.images import images_folder
 from reject_log.store import ReadStore, database_path
 
@@ -27,9 +29,12 @@ def shared_memory() -> set[str]:
     return {item.name for item in SHARED_MEMORY.iterdir() if item.lstat().st_uid == os.getuid()}
 
 
-def left_behind(config: LineConfig, supervisor: int) -> list[Violation]:
+def left_behind(line: RunningLine) -> list[Violation]:
     """What a line that has ended in order should have taken with it."""
-    found = [f"process {pid} ({stage})" for pid, stage in stage_processes(supervisor).items()]
+    config = line.config
+    found = [f"process {pid} ({command})" for pid, command in line.processes().items()]
+    found += [str(item) for item in line.temporary.rglob("*")]
+    found += [str(item) for item in config.ledger_folder.glob(f"*{UNFINISHED}")]
     if config.run_dir.exists():
         found += [str(item) for item in (config.run_dir, *config.run_dir.rglob("*"))]
     if config.data_folder.exists():
@@ -52,11 +57,16 @@ def reject_log_differs(config: LineConfig, accounts: dict[str, Account]) -> list
         for record in records
     )
     missing, surplus = ledger - logged, logged - ledger
-    found = [Violation(1, f"{len(missing)} verdicts are not in the reject log")] if missing else []
-    if surplus:
-        found.append(Violation(1, f"{len(surplus)} verdicts are in the reject log alone"))
-    return found
+    return [
+        Violation(1, f"{differing.total()} verdicts are in the {where}, first {min(differing)[:3]}")
+        for differing, where in (
+            (missing, "ledger and not in the reject log"),
+            (surplus, "reject log and not in the ledger"),
+        )
+        if differing
+    ]
 
 
-def _story(record: VerdictRecord) -> tuple[str, int, Verdict, float | None]:
-    return record.part.session, record.part.sequence, record.verdict, record.score
+def _story(record: VerdictRecord) -> tuple[str, int, Verdict, Reason, float]:
+    score = -math.inf if record.score is None else record.score
+    return record.part.session, record.part.sequence, record.verdict, record.reason, score

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from random import Random
 
 import numpy as np
 
-from chaos.checker import Violation
 from chaos.ledger import Account
+from chaos.spans import Spans
+from chaos.violation import Violation
 from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.messages import Verdict, VerdictRecord
 from stages.acquisition.simulation import PartRenderer
@@ -24,18 +25,17 @@ TOLERANCE = 2e-4
 def wrong_scores(
     config: LineConfig,
     accounts: dict[str, Account],
-    unusual: Iterable[tuple[float, float]],
+    unusual: Spans,
     drawn: Random,
 ) -> tuple[int, list[Violation]]:
     """How many parts were scored again, and those whose score was another one. `unusual`: times in
     which the camera showed other parts than their numbers say.
     """
-    spans = list(unusual)
     usual = [
         record
         for account in accounts.values()
         for record in _passed(account)
-        if not any(first <= _captured_s(account, record) <= last for first, last in spans)
+        if account.captured_s(record.part.sequence) not in unusual
     ]
     chosen = drawn.sample(usual, min(MOST_PARTS, len(usual)))
     found = [
@@ -53,10 +53,6 @@ def wrong_scores(
 def _passed(account: Account) -> Iterator[VerdictRecord]:
     for records in account.records.values():
         yield from (record for record in records if record.verdict is Verdict.PASS)
-
-
-def _captured_s(account: Account, record: VerdictRecord) -> float:
-    return account.announced[record.part.sequence].captured_monotonic_ns / 1e9
 
 
 def _scores(config: LineConfig, records: list[VerdictRecord]) -> Iterator[float]:

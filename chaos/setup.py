@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from calibration.record import load_active
 from chaos.brokers import LOOPBACK, Mosquitto, embedded_settings, free_port, plc_access
 from chaos.checker import Checker
 from chaos.fault import DISK_SIZE, Hall
@@ -20,8 +21,10 @@ from chaos.network import Namespace, NotPossibleError
 from chaos.plant import build_plant
 from chaos.trial import wait_until_steady
 from chaos.view import PlcView
+from pipeline.config import LineConfig
 from pipeline.errors import LineError
 from stages.bundle_identity import stated_identity
+from stages.decision.rule import DecisionRule
 
 START_S = 60.0
 MEASURED_PARTS = 150
@@ -52,7 +55,7 @@ def open_hall(broker_kind: str) -> Iterator[Hall]:
             access = replace(access, host=network.plc_host)
         disk = _disk(stack, config.data_folder, folder / "elsewhere")
         view = PlcView(config, access)
-        checker = Checker(config, view, stated_identity(config.model.bundle, config.line).id)
+        checker = Checker(config, view, _active_rule(config))
         line = RunningLine(config, folder)
         view.start()
         stack.callback(view.close)
@@ -79,6 +82,13 @@ def measure_capacity(hall: Hall) -> float:
     if hall.line.stop() != 0 or rate <= 0:
         raise LineError("the line did not end in order after its throughput was measured")
     return rate
+
+
+def _active_rule(config: LineConfig) -> DecisionRule:
+    """What every PASS of this line must rest on."""
+    bundle_id = stated_identity(config.model.bundle, config.line).id
+    record = load_active(config.calibration.folder, bundle_id, "")
+    return DecisionRule(record.threshold, bundle_id, record.id)
 
 
 def _network(stack: ExitStack) -> Namespace | None:

@@ -10,7 +10,9 @@ from pathlib import Path
 ENVIRONMENT = "INSPECTION_CHAOS_SWITCHES"
 """Variable that names the file to the line's processes."""
 CLOCK, CAMERA, LOAD, DAMAGE = "clock_ns", "camera", "load_percent", "damage"
-SLOTS = (CLOCK, CAMERA, LOAD, DAMAGE)
+OBEYED = "obeyed"
+"""Not 0 as soon as a process has acted on one of them."""
+SLOTS = (CLOCK, CAMERA, LOAD, DAMAGE, OBEYED)
 _NUMBER = struct.Struct("=q")
 
 
@@ -34,7 +36,9 @@ class Switches:
     def __setitem__(self, name: str, number: int) -> None:
         _NUMBER.pack_into(self._map, _NUMBER.size * SLOTS.index(name), number)
 
-    def clear(self) -> None:
-        """All is well again."""
-        for name in SLOTS:
-            self[name] = 0
+    def obeyed(self, name: str) -> int:
+        """The number, by which the caller acts now: where it is not 0, the campaign is told."""
+        number = self[name]
+        if number:
+            self[OBEYED] = 1
+        return number

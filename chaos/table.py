@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.checker import Violation
 from chaos.trial import Outcome
+from chaos.violation import Violation
 
 HEADER = (
     "fault",

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from chaos.checker import Violation
+from chaos.checker import MISSED_S
 from chaos.fault import Fault, Hall, Kind
 from chaos.ledger import KeptJournal
+from chaos.violation import Violation
 from pipeline.control import Command, LineState
 from pipeline.errors import LineError
 from pipeline.messages import Verdict
@@ -19,6 +20,8 @@ STEADY_S = 60.0
 PATIENCE_S = 30.0
 """A line that is not back after this long is started anew, so that the campaign goes on."""
 ANSWER_S = 10.0
+NOTICED_S = 10.0
+"""Between the last blow and the FAULT, at the most."""
 SPENT = "failed more than"
 """What the supervisor says when a budget of restarts is used up."""
 STEADY_PARTS = 3
@@ -92,6 +95,8 @@ class Trial:
             hall.view.wait(lambda: hall.view.first_sign(began_s) is not None, 2 * SIGN_S)
         self._judge_sign(began_s)
         self._await_recovery(ended_s)
+        if fault.hinders:
+            hall.checker.hindered.add(began_s - MISSED_S, time.monotonic() + MISSED_S)
         self._count(began_s)
         self._journal.read_on()
         outcome.violations += hall.checker.judge(self._journal.accounts, self._journal.read_s)
@@ -109,11 +114,12 @@ class Trial:
         people would; it is right only where the budget of restarts is spent.
         """
         view, outcome = self._hall.view, self._outcome
-        session, until, scored = view.session, view.sequence, view.scored
+        session, until = view.session, view.sequence
 
         def back() -> bool:
-            on = view.session != session or view.sequence > until
-            return view.state == LineState.RUNNING and on and view.scored > scored
+            inspected = view.inspected.get(view.session, 0)
+            on = inspected > (until if view.session == session else 0)
+            return view.state == LineState.RUNNING and on
 
         end_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < end_s:
@@ -129,13 +135,23 @@ class Trial:
 
     def _reset(self) -> None:
         view = self._hall.view
-        if SPENT not in view.cause:
+        if not self._budget_spent(view.cause):
             self._outcome.violations.append(Violation(4, f"FAULT without need: {view.cause}"))
         answer = view.command(Command.RESET_FAULT, ANSWER_S)
         if answer is None or answer.result != "accepted":
             said = "no answer" if answer is None else answer.reason
             self._outcome.violations.append(Violation(4, f"reset_fault: {said}"))
         view.wait(lambda: view.state != LineState.FAULT, ANSWER_S)
+
+    def _budget_spent(self, cause: str) -> bool:
+        """Whether a process was given up that was hurt often enough for that."""
+        limits = self._hall.config.supervision
+        since_s = time.monotonic() - limits.window_s - NOTICED_S
+        hurt = [stage for at_s, stage in self._hall.struck if at_s > since_s]
+        return any(
+            cause.startswith(f"{stage} {SPENT}") and hurt.count(stage) > limits.restarts
+            for stage in set(hurt)
+        )
 
     def _note_recovery(self, back: bool, ended_s: float) -> None:
         hall, outcome, limit_s = self._hall, self._outcome, self._fault.back_s

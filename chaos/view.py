@@ -21,6 +21,7 @@ from plc.access import Access
 from plc.gate import GateRegister, Key, Moment, TrackedPart
 from plc.payloads import (
     HeartbeatPayload,
+    RejectPayload,
     ResponsePayload,
     StatusPayload,
     UndeliveredPayload,
@@ -35,6 +36,14 @@ class Heard:
 
     at_s: float
     payload: VerdictPayload
+
+
+@dataclass(frozen=True)
+class HeardReject:
+    """A message for the gate and when it came."""
+
+    at_s: float
+    payload: RejectPayload
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class PlcView:
         self._changed = threading.Condition()
         self._silence_s = MISSED_BEATS * config.mqtt.heartbeat_s
         self.verdicts: defaultdict[Key, list[Heard]] = defaultdict(list)
+        self.rejects: defaultdict[Key, list[HeardReject]] = defaultdict(list)
         self.statuses: list[tuple[float, StatusPayload]] = []
         self.responses: list[ResponsePayload] = []
         self.undelivered: set[Key] = set()
@@ -87,6 +97,10 @@ class PlcView:
         """When the PLC could see that not all is well, and by what."""
         self.away: list[Away] = [Away(time.monotonic())]
         self.session, self.sequence, self.scored = "", 0, 0
+        self.given_out: dict[str, int] = {}
+        """By session: the highest number that the line has told the PLC of."""
+        self.inspected: dict[str, int] = {}
+        """By session: the highest number with a PASS or a REJECT."""
         self.settled: dict[str, int] = {}
         """By session: up to which part all have their verdicts, as the line has told the PLC."""
         self._heard_s = self._beat_s = time.monotonic()
@@ -111,6 +125,11 @@ class PlcView:
         self._simulator.close()
         if self._fault is not None:
             raise self._fault
+
+    @property
+    def unreadable(self) -> int:
+        """Messages on the line's topics that are not what the contract says."""
+        return self._simulator.report().unreadable
 
     @property
     def gates(self) -> list[GateEvent]:
@@ -153,6 +172,13 @@ class PlcView:
                     return False
                 self._changed.wait(min(left_s, 0.1))
         return True
+
+    def was_away(self, at_s: float, within_s: float) -> bool:
+        """Whether the PLC was without broker at this moment, or within so many seconds of it."""
+        return any(
+            span.from_s - within_s <= at_s and (span.to_s is None or at_s <= span.to_s + within_s)
+            for span in self.away
+        )
 
     def pass_time(self, seconds: float) -> None:
         """Let the line go on for so long."""
@@ -204,16 +230,19 @@ class PlcView:
                 self.away[-1].to_s = now_s
         match payload:
             case VerdictPayload():
-                self.verdicts[payload.session, payload.sequence].append(Heard(now_s, payload))
-                self.scored += payload.verdict is not Verdict.UNINSPECTED
-                if payload.session == self.session:
-                    self.sequence = max(self.sequence, payload.sequence)
+                self._note_verdict(payload, now_s)
+            case RejectPayload():
+                key = payload.session, payload.sequence
+                self.rejects[key].append(HeardReject(now_s, payload))
             case StatusPayload():
                 self.statuses.append((now_s, payload))
+                if not retained:  # a kept one may be of long ago
+                    self._note_given_out(payload.session, payload.sequence)
                 self._note_sign(now_s, payload.state, retained)
             case HeartbeatPayload():
                 self._beat_s, self._silent = now_s, False
                 self.settled[payload.session] = payload.settled
+                self._note_given_out(payload.session, payload.sequence)
                 if payload.session != self.session:
                     self.session, self.sequence = payload.session, 0
                 self.sequence = max(self.sequence, payload.sequence)
@@ -224,6 +253,18 @@ class PlcView:
                 for item in (*payload.undelivered, *payload.unconfirmed):
                     numbers = range(item.first, item.last + 1)
                     self.undelivered |= {(payload.session, number) for number in numbers}
+
+    def _note_verdict(self, payload: VerdictPayload, now_s: float) -> None:
+        session, sequence = payload.session, payload.sequence
+        self.verdicts[session, sequence].append(Heard(now_s, payload))
+        if payload.verdict is not Verdict.UNINSPECTED:
+            self.scored += 1
+            self.inspected[session] = max(self.inspected.get(session, 0), sequence)
+        if session == self.session:
+            self.sequence = max(self.sequence, sequence)
+
+    def _note_given_out(self, session: str, sequence: int) -> None:
+        self.given_out[session] = max(self.given_out.get(session, 0), sequence)
 
     def _note_sign(self, now_s: float, state: str, retained: bool) -> None:
         if state != LineState.RUNNING and not retained:

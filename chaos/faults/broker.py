@@ -86,22 +86,24 @@ def kinds() -> Iterator[Kind]:
 
 def _killed(drawn: Random) -> Fault:
     hold_s = drawn.uniform(0.5, 5.0)
-    return BrokerKilled(hold_s, shows=True, detail=f"{hold_s:.1f} s")
+    return BrokerKilled(hold_s, shows=True, hinders=True, detail=f"{hold_s:.1f} s")
 
 
 def _restarted(_drawn: Random) -> Fault:
-    return BrokerKilled(shows=True, number=signal.SIGTERM)
+    return BrokerKilled(shows=True, hinders=True, number=signal.SIGTERM)
 
 
 def _frozen(drawn: Random) -> Fault:
     hold_s = drawn.uniform(0.5, 8.0)
-    return BrokerFrozen(hold_s, shows=hold_s > SEEN_S, detail=f"{hold_s:.1f} s")
+    shows = hold_s > SEEN_S
+    return BrokerFrozen(hold_s, shows=shows, hinders=True, detail=f"{hold_s:.1f} s")
 
 
 def _refusing(drawn: Random) -> Fault:
-    return LineRefused(drawn.uniform(2.0, 5.0), shows=True)
+    return LineRefused(drawn.uniform(2.0, 5.0), shows=True, hinders=True)
 
 
 def _denying(drawn: Random) -> Fault:
     topic = drawn.choice(DENIED)
-    return TopicDenied(drawn.uniform(3.0, 5.0), shows=True, topic=topic, detail=topic)
+    hold_s = drawn.uniform(3.0, 5.0)
+    return TopicDenied(hold_s, shows=True, hinders=True, topic=topic, detail=topic)

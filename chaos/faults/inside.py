@@ -13,12 +13,14 @@ from random import Random
 
 from chaos import inside
 from chaos.fault import Fault, Hall, Kind
-from chaos.switches import CAMERA, CLOCK, DAMAGE, LOAD
+from chaos.switches import CAMERA, CLOCK, DAMAGE, LOAD, OBEYED
+from pipeline.errors import LineError
 from pipeline.line import TABLE
 
 HOUR_NS = 3_600_000_000_000
 IN_FLIGHT_S = 0.5
-"""Beyond its deadline no part of before or after is still on its way."""
+"""A part may be captured so long before or after the moment at which a switch was set."""
+OBEY_S = 5.0
 OVERLOAD_PERCENT = 250
 """Of the usual rate, which is 80 % of what the line carries: twice as much as that."""
 DAMAGING = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision")
@@ -35,48 +37,43 @@ MEGABYTE = 1 << 20
 
 @dataclass
 class Switched(Fault):
-    """A number that the line's processes obey while the fault lasts."""
+    """A number that the line's processes obey while the fault lasts, and until one of them has."""
 
     switch: str = ""
     value: int = 0
+    _began_s: float = 0.0
 
     def inflict(self, hall: Hall) -> None:
+        self._began_s = time.monotonic()
+        hall.line.switches[OBEYED] = 0
         hall.line.switches[self.switch] = self.value
 
     def end(self, hall: Hall) -> None:
+        obeyed = hall.view.wait(lambda: hall.line.switches[OBEYED] > 0, OBEY_S)
         hall.line.switches[self.switch] = 0
+        self.note(hall, self._began_s - IN_FLIGHT_S, time.monotonic() + IN_FLIGHT_S)
+        if not obeyed:
+            raise LineError(f"no process has obeyed the switch {self.switch}")
+
+    def note(self, hall: Hall, from_s: float, to_s: float) -> None:
+        """Tell the checks what they must know of this time; of most faults nothing."""
 
 
 @dataclass
 class ClockStepped(Switched):
     """The line's wall clock is an hour off, then right again; the PLC's is right all the time."""
 
-    _began_s: float = 0.0
-
-    def inflict(self, hall: Hall) -> None:
-        self._began_s = time.monotonic()
-        super().inflict(hall)
-
-    def end(self, hall: Hall) -> None:
-        super().end(hall)
+    def note(self, hall: Hall, from_s: float, to_s: float) -> None:
         belt_s = hall.config.timing.deadline_ms / 1e3
-        until_s = time.monotonic() + belt_s + IN_FLIGHT_S
-        hall.checker.clocks_disagreed(self._began_s - IN_FLIGHT_S, until_s)
+        hall.checker.clocks_disagree.add(from_s, to_s + belt_s)
 
 
 @dataclass
 class CameraDisturbed(Switched):
     """The camera does not show each part once, in order, when it passes."""
 
-    _began_s: float = 0.0
-
-    def inflict(self, hall: Hall) -> None:
-        self._began_s = time.monotonic()
-        super().inflict(hall)
-
-    def end(self, hall: Hall) -> None:
-        super().end(hall)
-        hall.unusual.append((self._began_s - IN_FLIGHT_S, time.monotonic() + IN_FLIGHT_S))
+    def note(self, hall: Hall, from_s: float, to_s: float) -> None:
+        hall.unusual.add(from_s, to_s)
 
 
 @dataclass
@@ -88,7 +85,7 @@ class Squeezed(Fault):
     _pid: int = 0
 
     def inflict(self, hall: Hall) -> None:
-        self._pid = hall.line.pid(self.stage)
+        self._pid = hall.strike(self.stage)
         with contextlib.suppress(OSError):  # it has just died: then another fault struck first
             pages = int(Path(f"/proc/{self._pid}/statm").read_text(encoding="ascii").split()[0])
             self._allow(pages * PAGE_BYTES + self.headroom_mb * MEGABYTE)
@@ -133,4 +130,10 @@ def _damage(drawn: Random, stage: str) -> Fault:
 def _squeeze(drawn: Random) -> Fault:
     stage, headroom_mb = drawn.choice(SQUEEZED), drawn.choice((0, 1, 4, 16))
     detail = f"{stage}, {headroom_mb} MB"
-    return Squeezed(drawn.uniform(1, 4), stage=stage, headroom_mb=headroom_mb, detail=detail)
+    return Squeezed(
+        drawn.uniform(1, 4),
+        hinders=stage == "decision",
+        stage=stage,
+        headroom_mb=headroom_mb,
+        detail=detail,
+    )

@@ -10,13 +10,19 @@ from pathlib import Path
 from random import Random
 from socket import socket
 
+from msgspec.structs import replace
+
 from chaos import stranger
 from chaos.fault import Fault, Hall, Kind
 from pipeline.errors import LineError
+from pipeline.messages import Part, Reason, Verdict
+from plc.payloads import VerdictPayload, encode
 from plc.topics import Topics
 
 SENT_S = 5.0
 FOREIGN_MESSAGES = 60
+AHEAD = 50
+"""So many parts later comes the one that a PASS is forged for."""
 
 
 @dataclass
@@ -33,6 +39,8 @@ class AtTheSockets(Fault):
             raise LineError("the line has no sockets")
         found = (stranger.knock(path, self.say(path, self.drawn)) for path in sockets)
         self._peers = [peer for peer in found if peer is not None]
+        if not self._peers:
+            raise LineError(f"none of {len(sockets)} sockets took the stranger's connection")
 
     def end(self, hall: Hall) -> None:
         for peer in self._peers:
@@ -55,13 +63,17 @@ class AtTheBroker(Fault):
             for _ in range(FOREIGN_MESSAGES)
         ]
         if hall.broker is not None:
-            messages += [(topics.verdict, forged(hall.view.session, hall.view.sequence + 50))]
+            genuine = next(reversed(hall.view.verdicts.values()))[0].payload
+            messages += [(topics.verdict, forged(genuine, hall.view.sequence + AHEAD))]
         client = hall.access.new_client("stranger")
         client.connect(hall.access.host, hall.access.port)
         client.loop_start()
         try:
             for topic, payload in messages:
-                client.publish(topic, payload, qos=1).wait_for_publish(SENT_S)
+                sent = client.publish(topic, payload, qos=1)
+                sent.wait_for_publish(SENT_S)
+                if not sent.is_published():
+                    raise LineError(f"the broker took no message of the stranger to {topic}")
         finally:
             client.disconnect()
             client.loop_stop()
@@ -86,10 +98,20 @@ def nonsense(session: str, drawn: Random) -> bytes:
     return drawn.choice((*noise, *(json.dumps(item).encode() for item in nearly)))
 
 
-def forged(session: str, sequence: int) -> bytes:
-    """A PASS for a part that the line has not seen yet."""
-    words = {"schema": "inspection.verdict/1", "session": session, "sequence": sequence}
-    return json.dumps(words | {"verdict": "PASS"}).encode()
+def forged(genuine: VerdictPayload, sequence: int) -> bytes:
+    """A PASS in good form for a part that the line has not seen yet."""
+    part = Part(genuine.line, genuine.session, sequence)
+    return encode(
+        replace(
+            genuine,
+            part_id=part.part_id,
+            sequence=sequence,
+            verdict=Verdict.PASS,
+            reason_code=Reason.BELOW_THRESHOLD,
+            result_evaluation=1,
+            score=0.0,
+        )
+    )
 
 
 def kinds() -> Iterator[Kind]:

@@ -22,14 +22,17 @@ RESUME_S = 30.0
 class NotANumber(Fault):
     """The line changes to the broken recipe, inspects some parts by it, and changes back."""
 
+    _began_s: float = 0.0
+
     def inflict(self, hall: Hall) -> None:
+        self._began_s = time.monotonic()
         change_recipe(hall, BROKEN_RECIPE)
 
     def end(self, hall: Hall) -> None:
         found = [
             heard[0].payload.reason_code
             for heard in list(hall.view.verdicts.values())
-            if heard[0].payload.recipe == BROKEN_RECIPE
+            if heard[0].at_s > self._began_s and heard[0].payload.recipe == BROKEN_RECIPE
         ]
         change_recipe(hall, DEFAULT_RECIPE)
         if Reason.SCORE_NOT_FINITE not in found:

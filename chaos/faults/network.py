@@ -67,14 +67,16 @@ def _no_netem(hall: Hall) -> str:
 
 def _cut(drawn: Random, cable: int) -> Fault:
     hold_s = drawn.uniform(0.5, 6.0)
-    return Cut(hold_s, shows=hold_s > SEEN_S, cable=cable, detail=f"{hold_s:.1f} s")
+    shows, detail = hold_s > SEEN_S, f"{hold_s:.1f} s"
+    return Cut(hold_s, shows=shows, hinders=cable == LINE, cable=cable, detail=detail)
 
 
 def _delay(drawn: Random) -> Fault:
     delay, spread = f"{drawn.randrange(50, 800)}ms", f"{drawn.randrange(10, 50)}ms"
-    return Disturbed(drawn.uniform(2, 5), detail=delay, how=("delay", delay, spread))
+    how = ("delay", delay, spread)
+    return Disturbed(drawn.uniform(2, 5), hinders=True, detail=delay, how=how)
 
 
 def _loss(drawn: Random) -> Fault:
     loss = f"{drawn.randrange(5, 30)}%"
-    return Disturbed(drawn.uniform(2, 5), detail=loss, how=("loss", loss))
+    return Disturbed(drawn.uniform(2, 5), hinders=True, detail=loss, how=("loss", loss))

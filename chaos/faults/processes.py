@@ -18,6 +18,8 @@ from pipeline.errors import LineError
 
 STAGES = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision", "recorder")
 SUPERVISOR, BROKER = "supervisor", "broker"
+SPEAKING = ("decision", BROKER)
+"""Without these no verdict gets to the PLC."""
 SEEN_S = 2.0
 """What lasts longer must show."""
 ORPHANS_S = 5.0
@@ -32,7 +34,7 @@ class Killed(Fault):
     stage: str = ""
 
     def inflict(self, hall: Hall) -> None:
-        os.kill(hall.line.pid(self.stage), signal.SIGKILL)
+        os.kill(hall.strike(self.stage), signal.SIGKILL)
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Frozen(Fault):
     _pid: int = 0
 
     def inflict(self, hall: Hall) -> None:
-        self._pid = hall.line.pid(self.stage)
+        self._pid = hall.strike(self.stage)
         os.kill(self._pid, signal.SIGSTOP)
 
     def end(self, hall: Hall) -> None:
@@ -77,7 +79,7 @@ class Hung(Fault):
     stage: str = ""
 
     def inflict(self, hall: Hall) -> None:
-        os.kill(hall.line.pid(self.stage), signal.SIGUSR1)
+        os.kill(hall.strike(self.stage), signal.SIGUSR1)
 
 
 @dataclass
@@ -95,7 +97,7 @@ class Spent(Fault):
             pid = hall.line.stages().get(self.stage)
             if pid is not None and pid not in killed:
                 killed.add(pid)
-                os.kill(pid, signal.SIGKILL)
+                os.kill(hall.strike(self.stage), signal.SIGKILL)
             hall.view.pass_time(0.1)
 
 
@@ -106,25 +108,32 @@ def kinds(embedded: bool) -> Iterator[Kind]:
         yield Kind(f"kill {stage}", partial(_kill, stage=stage))
         yield Kind(f"freeze {stage}", partial(_freeze, stage=stage))
         yield Kind(f"hang {stage}", partial(_hang, stage=stage))
-    yield Kind("kill supervisor", lambda _drawn: SupervisorKilled(shows=True))
+    yield Kind("kill supervisor", lambda _drawn: SupervisorKilled(shows=True, hinders=True))
     yield Kind("freeze supervisor", _freeze_supervisor)
-    yield Kind("restart budget spent", lambda drawn: Spent(shows=True, stage=drawn.choice(STAGES)))
+    yield Kind("restart budget spent", _spend)
 
 
 def _kill(_drawn: Random, stage: str) -> Fault:
-    return Killed(shows=True, back_s=STAGE_BACK_S, stage=stage)
+    return Killed(shows=True, hinders=stage in SPEAKING, back_s=STAGE_BACK_S, stage=stage)
 
 
 def _freeze(drawn: Random, stage: str) -> Fault:
     hold_s = drawn.uniform(0.3, 4.0)
-    return Frozen(hold_s, shows=hold_s > SEEN_S, stage=stage, detail=f"{hold_s:.1f} s")
+    shows, detail = hold_s > SEEN_S, f"{hold_s:.1f} s"
+    return Frozen(hold_s, shows=shows, hinders=stage in SPEAKING, stage=stage, detail=detail)
 
 
 def _hang(_drawn: Random, stage: str) -> Fault:
-    return Hung(shows=True, stage=stage)
+    return Hung(shows=True, hinders=stage in SPEAKING, stage=stage)
+
+
+def _spend(drawn: Random) -> Fault:
+    return Spent(shows=True, hinders=True, stage=drawn.choice(STAGES))
 
 
 def _freeze_supervisor(drawn: Random) -> Fault:
-    """It neither moves parts nor gives verdicts: while it is away, there is nothing to show."""
+    """It neither moves parts nor gives verdicts: while it is away, there is nothing to show. Back
+    again, it may end the stages that it has not heard of.
+    """
     hold_s = drawn.uniform(0.5, 8.0)
-    return Frozen(hold_s, stage=SUPERVISOR, detail=f"{hold_s:.1f} s")
+    return Frozen(hold_s, hinders=True, stage=SUPERVISOR, detail=f"{hold_s:.1f} s")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from chaos.campaign import chosen_kinds, deck, main
-from chaos.checker import Violation
 from chaos.table import Campaign
 from chaos.trial import Outcome
+from chaos.violation import Violation
 from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
