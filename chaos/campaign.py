@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+from chaos.cost import count_cost
 from chaos.fault import Hall, Kind
 from chaos.faults.registry import all_kinds
 from chaos.ledger import KeptJournal
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rate",
         type=above_zero,
         metavar="HZ",
-        help="parts per second, not 80 %% of what is measured",
+        help="parts per second, not 80 %% of what is measured; an overload is 2.5 times this",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
     parser.add_argument("--list", action="store_true", help="name the kinds and end")
@@ -176,9 +177,7 @@ def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     campaign.rescored, wrong = wrong_scores(hall.config, accounts, hall.unusual, drawn)
     campaign.rest += wrong
     for outcome in campaign.outcomes:
-        outcome.lost_good = hall.view.lost_good(
-            outcome.session, outcome.first_part, outcome.last_part
-        )
+        count_cost(outcome, accounts, hall.view)
     campaign.parts = sum(account.last for account in accounts.values())
 
 

@@ -198,12 +198,9 @@ class Checker:
 
 
 def _is_due(account: Account, sequence: int, before_s: float) -> bool:
-    """Whether a part was captured before this moment; one without announcement goes by its
-    neighbours.
-    """
-    later = (account.announced.get(number) for number in range(sequence, account.last + 1))
-    note = next((found for found in later if found is not None), None)
-    return note is not None and note.captured_monotonic_ns / 1e9 < before_s
+    """Whether a part was captured before this moment."""
+    captured_s = account.captured_about_s(sequence)
+    return captured_s is not None and captured_s < before_s
 
 
 def _said(payload: VerdictPayload) -> tuple[str, str, float | None]:

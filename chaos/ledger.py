@@ -30,17 +30,31 @@ class Account:
     """The highest number that the ledger knows."""
     ambiguous: set[int] = field(default_factory=set)
     """Numbers that were announced again, for another capture."""
+    wall_ahead_s: float = field(default_factory=lambda: time.time() - time.monotonic())
+    """What the wall clock shows more than the monotonic one."""
 
     def captured_s(self, sequence: int) -> float:
         """When a part was captured, on the monotonic clock; NaN where that is not known."""
         note = self.announced.get(sequence)
         return math.nan if note is None else note.captured_monotonic_ns / 1e9
 
+    def captured_about_s(self, sequence: int) -> float | None:
+        """When a part was captured; one without announcement goes by the next that has one. None
+        where none has.
+        """
+        later = (self.announced.get(number) for number in range(sequence, self.last + 1))
+        note = next((found for found in later if found is not None), None)
+        return None if note is None else note.captured_monotonic_ns / 1e9
+
     def decided_s(self, sequence: int) -> float:
-        """When a part was decided, on the monotonic clock; NaN where its capture is not known."""
+        """When a part was decided, on the monotonic clock; by the line's wall clock where its
+        capture is not known. NaN where it has no verdict.
+        """
         records = self.records.get(sequence)
-        if not records or records[0].latency_ms is None:
+        if not records:
             return math.nan
+        if records[0].latency_ms is None or sequence not in self.announced:
+            return records[0].decided_wall_ns / 1e9 - self.wall_ahead_s
         return self.captured_s(sequence) + records[0].latency_ms / 1e3
 
     def deadline_s(self, sequence: int) -> float:

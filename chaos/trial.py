@@ -13,7 +13,6 @@ from chaos.ledger import KeptJournal
 from chaos.violation import Violation
 from pipeline.control import Command, LineState
 from pipeline.errors import LineError
-from pipeline.messages import Verdict
 
 SIGN_S = 2.0
 STEADY_S = 60.0
@@ -22,6 +21,7 @@ PATIENCE_S = 30.0
 ANSWER_S = 10.0
 NOTICED_S = 10.0
 """Between the last blow and the FAULT, at the most."""
+SUPERVISOR = "supervisor"
 SPENT = "failed more than"
 """What the supervisor says when a budget of restarts is used up."""
 STEADY_PARTS = 3
@@ -29,9 +29,10 @@ STEADY_PARTS = 3
 
 @dataclass
 class Outcome:
-    """What one fault has led to; times in seconds. `parts` were captured from its beginning to the
-    recovery, `first_part` to `last_part`. `lost_good` of them had a PASS that came too late for the
-    PLC, which fired the gate: safe, but a good part lost.
+    """What one fault has led to; times in seconds, `began_s` and `over_s` (the recovery) by the
+    monotonic clock. `parts` may have been touched by it (`chaos.cost`): `undelivered` of them the
+    PLC never heard, `lost_good` had a PASS that came too late for the PLC, which fired the gate:
+    safe, but a good part lost.
     """
 
     number: int
@@ -40,11 +41,12 @@ class Outcome:
     session: str
     first_part: int
     after_s: float
+    began_s: float = 0.0
+    over_s: float = 0.0
     parts: int = 0
     uninspected: int = 0
     undelivered: int = 0
     lost_good: int = 0
-    last_part: int = 0
     sign_s: float | None = None
     recovered_s: float | None = None
     faulted: bool = False
@@ -85,7 +87,7 @@ class Trial:
         hall, fault, outcome = self._hall, self._fault, self._outcome
         hall.view.pass_time(self._after_s)
         outcome.session, outcome.first_part = hall.view.session, hall.view.sequence + 1
-        began_s = time.monotonic()
+        outcome.began_s = began_s = time.monotonic()
         self._try(fault.inflict)
         if fault.hold_s:
             hall.view.pass_time(fault.hold_s)
@@ -95,12 +97,11 @@ class Trial:
             hall.view.wait(lambda: hall.view.first_sign(began_s) is not None, 2 * SIGN_S)
         self._judge_sign(began_s)
         self._await_recovery(ended_s)
+        outcome.over_s = time.monotonic()
         if fault.hinders:
-            hall.checker.hindered.add(began_s - MISSED_S, time.monotonic() + MISSED_S)
-        self._count(began_s)
+            hall.checker.hindered.add(began_s - MISSED_S, outcome.over_s + MISSED_S)
         self._journal.read_on()
         outcome.violations += hall.checker.judge(self._journal.accounts, self._journal.read_s)
-        outcome.last_part = hall.view.sequence
         return outcome
 
     def _try(self, step: Callable[[Hall], None]) -> None:
@@ -144,12 +145,15 @@ class Trial:
         view.wait(lambda: view.state != LineState.FAULT, ANSWER_S)
 
     def _budget_spent(self, cause: str) -> bool:
-        """Whether a process was given up that was hurt often enough for that."""
+        """Whether a process was given up that was hurt often enough for that. A supervisor that was
+        frozen may have ended every process.
+        """
         limits = self._hall.config.supervision
         since_s = time.monotonic() - limits.window_s - NOTICED_S
         hurt = [stage for at_s, stage in self._hall.struck if at_s > since_s]
         return any(
-            cause.startswith(f"{stage} {SPENT}") and hurt.count(stage) > limits.restarts
+            cause.startswith(f"{stage} {SPENT}")
+            and hurt.count(stage) + hurt.count(SUPERVISOR) > limits.restarts
             for stage in set(hurt)
         )
 
@@ -178,15 +182,3 @@ class Trial:
         elif sign[0] - began_s > SIGN_S:
             text = f"the PLC saw it ({sign[1]}) after {sign[0] - began_s:.1f} s"
             self._outcome.violations.append(Violation(4, f"{text}, allowed are {SIGN_S:g} s"))
-
-    def _count(self, began_s: float) -> None:
-        outcome, view = self._outcome, self._hall.view
-        first = outcome.session, outcome.first_part
-        came = [
-            heard[0].payload.verdict
-            for key, heard in list(view.verdicts.items())
-            if key >= first and heard[0].at_s >= began_s
-        ]
-        named = {key for key in view.undelivered if key >= first} - set(view.verdicts)
-        outcome.parts, outcome.undelivered = len(came) + len(named), len(named)
-        outcome.uninspected = came.count(Verdict.UNINSPECTED)

@@ -188,15 +188,6 @@ class PlcView:
         """The first moment since then at which the PLC could see that something is wrong."""
         return next((sign for sign in self.signs if sign[0] >= since_s), None)
 
-    def lost_good(self, session: str, first: int, last: int) -> int:
-        """How many of these parts the gate was fired at although their PASS came at some time."""
-        return sum(
-            event.fired and any(heard.payload.verdict is Verdict.PASS for heard in came)
-            for event in self.gates
-            if event.key[0] == session and first <= event.key[1] <= last
-            if (came := self.verdicts.get(event.key))
-        )
-
     def _run(self) -> None:
         try:
             while not self._ended.is_set():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from chaos import inside
-from chaos.switches import CAMERA, CLOCK, ENVIRONMENT, Switches
+from chaos.switches import CAMERA, CLOCK, ENVIRONMENT, OBEYED, Switches
 from pipeline.errors import WireError
 from pipeline.messages import CapturedFrame, Part
 from pipeline.wire import Decoder, Encoder
@@ -62,8 +62,16 @@ def test_switches_are_seen_by_every_process(tmp_path):
 
     assert (theirs[CAMERA], theirs[CLOCK]) == (3, 0)
 
-    theirs.clear()
-    assert mine[CAMERA] == 0
+
+def test_the_campaign_is_told_that_a_switch_is_obeyed(tmp_path):
+    mine, theirs = Switches(tmp_path / "switches"), Switches(tmp_path / "switches")
+    assert theirs.obeyed(CLOCK) == 0
+    assert mine[OBEYED] == 0
+
+    mine[CLOCK] = -5
+
+    assert theirs.obeyed(CLOCK) == -5
+    assert mine[OBEYED] == 1
 
 
 def test_a_python_process_behind_the_doorway_has_another_hour(tmp_path):
