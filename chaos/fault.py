@@ -18,6 +18,8 @@ from chaos.view import PlcView
 from pipeline.config import LineConfig
 from plc.access import Access
 
+SIGN_S = 2.0
+"""Within this time the PLC must see a fault; what is over sooner need not show."""
 DISK_SIZE = "size=2g"
 """Of the file system that the reject log has to itself, so that it can be full."""
 

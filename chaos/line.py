@@ -16,6 +16,7 @@ from pipeline.config import LineConfig
 from pipeline.errors import LineError
 
 ROOT = Path(__file__).resolve().parent.parent
+SUPERVISOR = "supervisor"
 STOP_S = 40.0
 """The line's own patience when it stops, and some more."""
 DOORWAY = "from chaos.inside import enter\n\nenter()\n"
@@ -99,7 +100,7 @@ class RunningLine:
 
     def pid(self, stage: str) -> int:
         """The process of a stage, or of the `supervisor`. Raises LineError where there is none."""
-        if stage == "supervisor":
+        if stage == SUPERVISOR:
             return self.supervisor
         found = self.stages()
         if stage not in found:

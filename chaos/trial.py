@@ -8,20 +8,19 @@ from dataclasses import dataclass, field
 from random import Random
 
 from chaos.checker import MISSED_S
-from chaos.fault import Fault, Hall, Kind
+from chaos.fault import SIGN_S, Fault, Hall, Kind
 from chaos.ledger import KeptJournal
+from chaos.line import SUPERVISOR
 from chaos.violation import Violation
 from pipeline.control import Command, LineState
 from pipeline.errors import LineError
 
-SIGN_S = 2.0
 STEADY_S = 60.0
 PATIENCE_S = 30.0
 """A line that is not back after this long is started anew, so that the campaign goes on."""
 ANSWER_S = 10.0
 NOTICED_S = 10.0
 """Between the last blow and the FAULT, at the most."""
-SUPERVISOR = "supervisor"
 SPENT = "failed more than"
 """What the supervisor says when a budget of restarts is used up."""
 STEADY_PARTS = 3

@@ -48,11 +48,14 @@ class HeardReject:
 
 @dataclass(frozen=True)
 class GateEvent:
-    """A part at the gate, and whether the gate was fired at it."""
+    """A part at the gate, and whether the gate was fired at it. `looked_s`: when the PLC had looked
+    at its gate before that, without finding the part there.
+    """
 
     at_s: float
     key: Key
     fired: bool
+    looked_s: float
 
 
 @dataclass
@@ -75,11 +78,14 @@ class _Asked:
 @dataclass
 class _NotingRegister(GateRegister):
     gates: list[GateEvent] = field(default_factory=list)
+    _looked_s: float = 0.0
 
     def advance(self, now: Moment, position: float | None) -> Iterator[TrackedPart]:
         for part in super().advance(now, position):
-            self.gates.append(GateEvent(now.s, (part.session, part.sequence), bool(part.fired)))
+            key = part.session, part.sequence
+            self.gates.append(GateEvent(now.s, key, bool(part.fired), self._looked_s))
             yield part
+        self._looked_s = now.s
 
 
 class PlcView:

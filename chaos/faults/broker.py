@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from random import Random
 
 from chaos.brokers import Mosquitto
-from chaos.fault import Fault, Hall, Kind, needs_mosquitto
+from chaos.fault import SIGN_S, Fault, Hall, Kind, needs_mosquitto
 
-SEEN_S = 2.0
 DENIED = ("verdict", "reject", "heartbeat")
 """Topics that the line uses all the time, so that a denial shows at once."""
 
@@ -95,7 +94,7 @@ def _restarted(_drawn: Random) -> Fault:
 
 def _frozen(drawn: Random) -> Fault:
     hold_s = drawn.uniform(0.5, 8.0)
-    shows = hold_s > SEEN_S
+    shows = hold_s > SIGN_S
     return BrokerFrozen(hold_s, shows=shows, hinders=True, detail=f"{hold_s:.1f} s")
 
 

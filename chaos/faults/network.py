@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from chaos.fault import Fault, Hall, Kind, needs_mosquitto
+from chaos.fault import SIGN_S, Fault, Hall, Kind, needs_mosquitto
 from chaos.network import Namespace
 
-SEEN_S = 2.0
 LINE, PLC = 0, 1
 
 
@@ -67,7 +66,7 @@ def _no_netem(hall: Hall) -> str:
 
 def _cut(drawn: Random, cable: int) -> Fault:
     hold_s = drawn.uniform(0.5, 6.0)
-    shows, detail = hold_s > SEEN_S, f"{hold_s:.1f} s"
+    shows, detail = hold_s > SIGN_S, f"{hold_s:.1f} s"
     return Cut(hold_s, shows=shows, hinders=cable == LINE, cable=cable, detail=detail)
 
 

@@ -11,30 +11,31 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from chaos.fault import Fault, Hall, Kind
-from chaos.line import stage_processes, wait_for_end
+from chaos.fault import SIGN_S, Fault, Hall, Kind
+from chaos.line import SUPERVISOR, stage_processes, wait_for_end
 from pipeline.control import LineState
 from pipeline.errors import LineError
 
 STAGES = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision", "recorder")
-SUPERVISOR, BROKER = "supervisor", "broker"
+BROKER = "broker"
 SPEAKING = ("decision", BROKER)
 """Without these no verdict gets to the PLC."""
-SEEN_S = 2.0
-"""What lasts longer must show."""
 ORPHANS_S = 5.0
 SPEND_S = 60.0
 STAGE_BACK_S = 5.0
 
 
 @dataclass
-class Killed(Fault):
-    """kill -9: the supervisor starts it again."""
+class Signalled(Fault):
+    """SIGKILL, or SIGUSR1: the stage's thread computes for ever (`chaos.inside`), and only the
+    supervisor's watch on its beats ends that. The supervisor starts it again.
+    """
 
     stage: str = ""
+    number: signal.Signals = signal.SIGKILL
 
     def inflict(self, hall: Hall) -> None:
-        os.kill(hall.strike(self.stage), signal.SIGKILL)
+        os.kill(hall.strike(self.stage), self.number)
 
 
 @dataclass
@@ -73,16 +74,6 @@ class Frozen(Fault):
 
 
 @dataclass
-class Hung(Fault):
-    """The stage's thread computes for ever; only the supervisor's watch on its beats ends that."""
-
-    stage: str = ""
-
-    def inflict(self, hall: Hall) -> None:
-        os.kill(hall.strike(self.stage), signal.SIGUSR1)
-
-
-@dataclass
 class Spent(Fault):
     """Killed again whenever it has come back, until the line gives it up; the PLC resets that."""
 
@@ -114,17 +105,18 @@ def kinds(embedded: bool) -> Iterator[Kind]:
 
 
 def _kill(_drawn: Random, stage: str) -> Fault:
-    return Killed(shows=True, hinders=stage in SPEAKING, back_s=STAGE_BACK_S, stage=stage)
+    return Signalled(shows=True, hinders=stage in SPEAKING, back_s=STAGE_BACK_S, stage=stage)
 
 
 def _freeze(drawn: Random, stage: str) -> Fault:
     hold_s = drawn.uniform(0.3, 4.0)
-    shows, detail = hold_s > SEEN_S, f"{hold_s:.1f} s"
+    shows, detail = hold_s > SIGN_S, f"{hold_s:.1f} s"
     return Frozen(hold_s, shows=shows, hinders=stage in SPEAKING, stage=stage, detail=detail)
 
 
 def _hang(_drawn: Random, stage: str) -> Fault:
-    return Hung(shows=True, hinders=stage in SPEAKING, stage=stage)
+    hinders, number = stage in SPEAKING, signal.SIGUSR1
+    return Signalled(shows=True, hinders=hinders, stage=stage, number=number)
 
 
 def _spend(drawn: Random) -> Fault:

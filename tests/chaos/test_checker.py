@@ -91,7 +91,7 @@ def tell_gate(view: PlcView, said: VerdictRecord, remaining_ms: int = 1790) -> N
 
 
 def at_gate(view: PlcView, *, fired: bool, at_s: float = DEADLINE_S) -> None:
-    view.gates.append(GateEvent(at_s, KEY, fired=fired))
+    view.gates.append(GateEvent(at_s, KEY, fired, at_s - 0.005))
 
 
 REJECTED = {"verdict": Verdict.REJECT, "reason": Reason.ABOVE_THRESHOLD, "score": 0.75}
@@ -311,6 +311,14 @@ def test_a_gate_that_fires_while_another_part_is_there_is_noticed(checker, view,
 
     text = f"the gate acted {off_s:+.2f} s from the moment at which the part was there"
     assert judged(checker, account) == [(3, text)]
+
+
+def test_a_plc_that_could_not_look_earlier_is_not_blamed(checker, view, account):
+    account.records[1].append(record())
+    hear(view, record())
+    view.gates.append(GateEvent(DEADLINE_S + 0.7, KEY, fired=False, looked_s=DEADLINE_S - 0.1))
+
+    assert judged(checker, account) == []
 
 
 def test_a_part_that_is_never_at_the_gate_is_noticed(checker, view, account):
