@@ -17,6 +17,8 @@ from stages.acquisition.simulation import PartRenderer
 from stages.bundle import Bundle, BundleManifest, save_bundle
 from stages.model_profiles import ModelProfile, build_networks
 from stages.preprocessing.prepare import prepare
+from stages.reconstruction.unet import UNet
+from stages.segmentation.network import SegmentationNetwork
 
 PARADIGM = "norm_guided"
 DRAWN = 8
@@ -32,22 +34,29 @@ def norm_guided(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"paradigm": PARADIGM}))
 
 
-def untrained_bundle(profile: ModelProfile, side_px: int, folder: Path) -> Bundle:
-    """Networks with random weights for square RGB images, always the same; written to `folder`.
+def untrained_networks(profile: ModelProfile, channels: int) -> tuple[UNet, SegmentationNetwork]:
+    """Networks with random weights, always the same.
 
     The weights keep a signal's strength, which those of networks before their training do not:
-    engine and reference could agree about zeros. Raises ConfigError for a side that is no multiple
-    of what profile and preprocessing take.
+    engine and reference could agree about zeros.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet, segmentation = build_networks(profile, channels)
+        for module in (*unet.modules(), *segmentation.modules()):
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return unet, segmentation
+
+
+def untrained_bundle(profile: ModelProfile, side_px: int, folder: Path) -> Bundle:
+    """`untrained_networks` for square RGB images, written to `folder`.
+
+    Raises ConfigError for a side that is no multiple of what profile and preprocessing take.
     """
     step = math.lcm(profile.multiple_of_px, SIDE_STEP_PX)
     if side_px % step:
         raise ConfigError(f"--input-px {side_px}: profile {profile.name} takes multiples of {step}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        unet, segmentation = build_networks(profile, 3)
-        for module in (*unet.modules(), *segmentation.modules()):
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     manifest = BundleManifest(
         profile=profile,
         channels=3,
@@ -58,7 +67,7 @@ def untrained_bundle(profile: ModelProfile, side_px: int, folder: Path) -> Bundl
         versions={},
         created="2026-01-01T00:00:00+00:00",
     )
-    return save_bundle(folder, manifest, unet, segmentation)
+    return save_bundle(folder, manifest, *untrained_networks(profile, 3))
 
 
 def drawn_images(bundle: Bundle, count: int) -> NDArray[np.uint8]:

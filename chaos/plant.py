@@ -7,17 +7,17 @@ import io
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import nn
 
+from benchmarks.untrained import untrained_networks
 from calibration.command import main as calibrate
 from calibration.record import load_active, save_and_activate
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line, read_yaml
 from pipeline.errors import LineError
 from stages.bundle import Bundle, BundleManifest, save_bundle
-from stages.model_profiles import ModelProfile, build_networks
+from stages.model_profiles import ModelProfile
 from stages.preprocessing.prepare import preparation_settings
 from stages.reconstruction.unet import UNetSizes
 from stages.segmentation.network import SegmentationSizes
@@ -83,15 +83,10 @@ def _save(config: LineConfig, folder: Path, weight: float) -> Bundle:
     """Random networks, always the same; with a large `weight` their sums leave what a number of 32
     bits can say, and what follows is not a number.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        unet, segmentation = build_networks(SMALL, 1)
-        for module in (*unet.modules(), *segmentation.modules()):
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        for module in segmentation.modules():
-            if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-                module.weight.data.mul_(weight)
+    unet, segmentation = untrained_networks(SMALL, 1)
+    for module in segmentation.modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.weight.data.mul_(weight)
     preparation: dict[str, Any] = {**preparation_settings(config.frame)}
     manifest = BundleManifest(
         profile=SMALL,

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from pipeline.errors import ConfigError, LineError
 
 PAGE = "report.html"
 FIGURES = "evaluation.json"
-
-
 OF_A_REPORT = re.compile(
     rf"{re.escape(PAGE)}|{re.escape(FIGURES)}|(scores|images|pixels)\.png"
     r"|case_\d+_(hardest|easiest)_\d+\.png"
@@ -66,16 +64,8 @@ def new_file(file: Path) -> Iterator[Path]:
 
     Raises LineError where it cannot be written.
     """
-    place = file.resolve()
-    unfinished = _unfinished(place)
-    try:
-        try:
-            yield unfinished
-            unfinished.replace(place)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise LineError(_cannot_write(file, error)) from error
+    with _unfinished(file, Path.replace) as unfinished:
+        yield unfinished
 
 
 @contextmanager
@@ -84,17 +74,31 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     Raises LineError where it cannot be written.
     """
-    place = folder.resolve()
-    unfinished = _unfinished(place)
-    try:
+    with _unfinished(folder, _replace) as unfinished:
         unfinished.mkdir()
+        yield unfinished
+
+
+@contextmanager
+def _unfinished(path: Path, finish: Callable[[Path, Path], object]) -> Iterator[Path]:
+    """A name beside `path`; `finish` moves what was made there to its place."""
+    place = path.resolve()
+    unfinished = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
         try:
             yield unfinished
-            _replace(unfinished, place)
+            finish(unfinished, place)
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            _remove(unfinished)
     except OSError as error:
-        raise LineError(_cannot_write(folder, error)) from error
+        raise LineError(_cannot_write(path, error)) from error
+
+
+def _remove(unfinished: Path) -> None:
+    if unfinished.is_dir():
+        shutil.rmtree(unfinished, ignore_errors=True)
+    else:
+        unfinished.unlink(missing_ok=True)
 
 
 def _replace(new: Path, folder: Path) -> None:
@@ -123,10 +127,6 @@ def _check_can_write(option: str, path: Path) -> None:
             f"{option} {path}: nothing can be written in {parent} ({error.strerror or error}); "
             "give another place"
         ) from error
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def _is_special(file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,25 +11,16 @@ import yaml
 
 from pipeline.config_file import line_file, load_line, read_yaml
 from stages.bundle import BundleManifest, save_bundle
-from stages.model_profiles import ModelProfile, build_networks
+from stages.model_profiles import build_networks
 from stages.preprocessing.prepare import preparation_settings
-from stages.reconstruction.unet import UNetSizes
-from stages.segmentation.network import SegmentationSizes
+from tiny_profile import TINY
 
-TINY = ModelProfile(
-    name="tiny",
-    unet=UNetSizes(
-        width=8,
-        multipliers=(1, 1),
-        blocks_per_level=1,
-        attention_levels=(),
-        heads=2,
-        groups=4,
-        unshuffle=4,
-        resample_in_blocks=False,
-    ),
-    segmentation=SegmentationSizes(widths=(8, 8), unshuffle=2, groups=4, difference=True),
+FLAT = replace(
+    TINY,
+    unet=replace(TINY.unet, multipliers=(1, 1), attention_levels=()),
+    segmentation=replace(TINY.segmentation, widths=(8, 8), groups=4),
 )
+"""Quick to run: as narrow at every level, and without attention."""
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +36,7 @@ def tiny_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     torch.manual_seed(0)
     manifest = BundleManifest(
-        profile=TINY,
+        profile=FLAT,
         channels=1,
         image_size_px=(64, 64),
         noise_seed=1,
@@ -53,5 +45,5 @@ def tiny_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
         versions={},
         created="2026-01-01T00:00:00+00:00",
     )
-    save_bundle(folder / "bundle", manifest, *build_networks(TINY, 1))
+    save_bundle(folder / "bundle", manifest, *build_networks(FLAT, 1))
     return path

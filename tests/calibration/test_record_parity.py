@@ -1,66 +1,29 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from calibration.record import CalibrationRecord, save_and_activate
 from calibration.record_parity import (
-    ComparedMode,
-    ParityStatement,
     load_calibration_for,
     load_parity,
     parity_file,
     save_parity,
     withdraw_parity,
 )
-from calibration_records import calibration_record
+from calibration_records import calibration_record, parity_statement
 from pipeline.config import LineConfig
 from pipeline.config_file import CONFIGS, line_file, load_line
 from pipeline.errors import CalibrationError
 from stages.bundle_identity import stated_identity
 
-NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 MEND = "calibrate again"
 OWN = "norm_guided"
 
 
 def record(dtype: str = "bfloat16", threshold: float = 0.5) -> CalibrationRecord:
     return calibration_record(dtype=dtype, threshold=threshold)
-
-
-def mode(dtype: str) -> ComparedMode:
-    return ComparedMode(
-        mode=dtype,
-        dtype=dtype,
-        batch_size=8,
-        threads=2,
-        tolerance=0.01,
-        parts_within_tolerance=5,
-        largest_difference=0.004,
-        p99_difference=1e-30,
-        largest_map_difference=0.02,
-        flips=1,
-    )
-
-
-def shown(of: CalibrationRecord, *dtypes: str) -> ParityStatement:
-    return ParityStatement(
-        line=3,
-        calibration_id=of.id,
-        bundle_id=of.bundle_id,
-        threshold=of.threshold,
-        calibrated_in=of.dtype,
-        reference="float32",
-        device="cpu",
-        source="60 parts",
-        parts=130,
-        images_digest="1" * 16,
-        modes=tuple(mode(dtype) for dtype in dtypes),
-        created=NOON,
-        versions={"torch": "2.13.0"},
-    )
 
 
 @pytest.fixture
@@ -72,7 +35,7 @@ def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
     own = record()
     save_and_activate(tmp_path, own)
     assert load_parity(tmp_path, own, MEND) is None
-    saved = shown(own, "float32", "bfloat16")
+    saved = parity_statement(own, "float32", "bfloat16")
     path = save_parity(tmp_path, own, saved)
     assert path.name == f"20261122T120000Z_{own.id}.parity"
     assert load_parity(tmp_path, own, MEND) == saved
@@ -93,7 +56,7 @@ def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
 def test_a_changed_statement_is_refused(tmp_path: Path, old: str, new: str, match: str) -> None:
     own = record()
     save_and_activate(tmp_path, own)
-    path = save_parity(tmp_path, own, shown(own, "bfloat16"))
+    path = save_parity(tmp_path, own, parity_statement(own, "bfloat16"))
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
@@ -105,7 +68,7 @@ def test_a_changed_statement_is_refused(tmp_path: Path, old: str, new: str, matc
 def test_a_statement_does_not_serve_another_calibration(tmp_path: Path) -> None:
     own, other = record(), record(threshold=0.7)
     save_and_activate(tmp_path, own)
-    path = save_parity(tmp_path, own, shown(own, "bfloat16"))
+    path = save_parity(tmp_path, own, parity_statement(own, "bfloat16"))
     path.rename(parity_file(tmp_path, other))
     with pytest.raises(
         CalibrationError, match=f"was made for calibration {own.id}, not {other.id}"
@@ -117,7 +80,7 @@ def test_a_statement_can_be_withdrawn(tmp_path: Path) -> None:
     own = record()
     save_and_activate(tmp_path, own)
     assert not withdraw_parity(tmp_path, own)
-    save_parity(tmp_path, own, shown(own, "bfloat16"))
+    save_parity(tmp_path, own, parity_statement(own, "bfloat16"))
     assert withdraw_parity(tmp_path, own)
     assert load_parity(tmp_path, own, MEND) is None
 
@@ -126,7 +89,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     own = record()
     with pytest.raises(CalibrationError, match="cannot be stored"):
-        save_parity(tmp_path / "file", own, shown(own, "bfloat16"))
+        save_parity(tmp_path / "file", own, parity_statement(own, "bfloat16"))
 
 
 def test_a_calibration_judges_scores_of_its_own_precision(
@@ -162,7 +125,7 @@ def test_a_calibration_judges_what_was_shown_to_be_the_same(
 ) -> None:
     own = record("bfloat16")
     save_and_activate(tmp_path, own)
-    save_parity(tmp_path, own, shown(own, "float32", "bfloat16"))
+    save_parity(tmp_path, own, parity_statement(own, "float32", "bfloat16"))
     assert load_calibration_for(config, "abc123", OWN, "float32") == own
     with pytest.raises(CalibrationError, match="in float16 here"):
         load_calibration_for(config, "abc123", OWN, "float16")
@@ -174,7 +137,7 @@ def test_both_precisions_must_have_been_compared(
 ) -> None:
     own = record("bfloat16")
     save_and_activate(tmp_path, own)
-    save_parity(tmp_path, own, shown(own, *dtypes))
+    save_parity(tmp_path, own, parity_statement(own, *dtypes))
     with pytest.raises(CalibrationError, match="made in bfloat16"):
         load_calibration_for(config, "abc123", OWN, "float32")
 
@@ -182,7 +145,7 @@ def test_both_precisions_must_have_been_compared(
 def test_a_new_calibration_needs_a_parity_of_its_own(config: LineConfig, tmp_path: Path) -> None:
     own, newer = record(), record(threshold=0.7)
     save_and_activate(tmp_path, own)
-    save_parity(tmp_path, own, shown(own, "float32", "bfloat16"))
+    save_parity(tmp_path, own, parity_statement(own, "float32", "bfloat16"))
     save_and_activate(tmp_path, newer)
     with pytest.raises(CalibrationError, match=newer.id):
         load_calibration_for(config, "abc123", OWN, "float32")

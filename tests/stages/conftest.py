@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,22 +12,12 @@ from torch import nn
 
 from stages.bundle import Bundle, BundleManifest, save_bundle
 from stages.model_profiles import ModelProfile, build_networks
-from stages.reconstruction.unet import UNetSizes
-from stages.segmentation.network import SegmentationSizes
+from tiny_profile import TINY
 
-TINY = ModelProfile(
-    name="tiny",
-    unet=UNetSizes(
-        width=8,
-        multipliers=(1, 2),
-        blocks_per_level=1,
-        attention_levels=(1,),
-        heads=2,
-        groups=4,
-        unshuffle=2,
-        resample_in_blocks=True,
-    ),
-    segmentation=SegmentationSizes(widths=(8, 16), unshuffle=2, groups=4, difference=True),
+LIVELY = replace(
+    TINY,
+    unet=replace(TINY.unet, unshuffle=2, resample_in_blocks=True),
+    segmentation=replace(TINY.segmentation, groups=4),
 )
 
 
@@ -39,12 +30,12 @@ def enliven(network: nn.Module) -> None:
 
 @pytest.fixture
 def tiny() -> ModelProfile:
-    return TINY
+    return LIVELY
 
 
 @pytest.fixture
 def make_manifest() -> Callable[..., BundleManifest]:
-    def make(profile: ModelProfile = TINY, **changes: object) -> BundleManifest:
+    def make(profile: ModelProfile = LIVELY, **changes: object) -> BundleManifest:
         entries: dict[str, object] = {
             "profile": profile,
             "channels": 3,
@@ -65,7 +56,7 @@ def make_manifest() -> Callable[..., BundleManifest]:
 def make_bundle(
     tmp_path: Path, make_manifest: Callable[..., BundleManifest]
 ) -> Callable[..., Bundle]:
-    def make(profile: ModelProfile = TINY, seed: int = 0, **changes: object) -> Bundle:
+    def make(profile: ModelProfile = LIVELY, seed: int = 0, **changes: object) -> Bundle:
         manifest = make_manifest(profile, **changes)
         torch.manual_seed(seed)
         unet, segmentation = build_networks(profile, manifest.channels)

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from calibration.record import CalibrationRecord, save_and_activate
-from calibration.record_parity import ComparedMode, ParityStatement, save_parity
-from calibration_records import calibration_record
+from calibration.record_parity import save_parity
+from calibration_records import calibration_record, parity_statement
 from pipeline.chain import Chain, build_stage
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
@@ -237,40 +237,6 @@ def test_segmentation_needs_the_calibration_of_its_bundle(
         build_segmentation(context(config)).open()
 
 
-def shown(own: CalibrationRecord, *dtypes: str) -> ParityStatement:
-    """That all of these precisions were compared, in one batch size each."""
-    modes = [
-        ComparedMode(
-            mode=dtype,
-            dtype=dtype,
-            batch_size=8,
-            threads=1,
-            tolerance=0.01,
-            parts_within_tolerance=9,
-            largest_difference=0.005,
-            p99_difference=0.004,
-            largest_map_difference=0.02,
-            flips=0,
-        )
-        for dtype in dtypes
-    ]
-    return ParityStatement(
-        line=3,
-        calibration_id=own.id,
-        bundle_id=own.bundle_id,
-        threshold=own.threshold,
-        calibrated_in=own.dtype,
-        reference="plain",
-        device="cpu",
-        source="parts",
-        parts=60,
-        images_digest="0" * 16,
-        modes=tuple(modes),
-        created=own.created,
-        versions={},
-    )
-
-
 def test_segmentation_needs_the_calibration_of_its_precision(
     config: LineConfig, bundle: Bundle
 ) -> None:
@@ -283,7 +249,9 @@ def test_segmentation_needs_the_calibration_of_its_precision(
         build_segmentation(context(config)).open()
     with pytest.raises(CalibrationError, match=f"compute in {HERE} here"):
         check_calibration(config)
-    save_parity(config.calibration.folder, foreign, shown(foreign, "float32", "bfloat16"))
+    save_parity(
+        config.calibration.folder, foreign, parity_statement(foreign, "float32", "bfloat16")
+    )
     build_segmentation(context(config)).open()
     check_calibration(config)
 

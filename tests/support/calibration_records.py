@@ -1,4 +1,4 @@
-"""A calibration for tests: whole, and about nothing in particular."""
+"""A calibration and its parity for tests: whole, and about nothing in particular."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calibration.record import CalibrationRecord
+from calibration.record_parity import ComparedMode, ParityStatement
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -34,3 +35,38 @@ def calibration_record(**changes: Any) -> CalibrationRecord:
         "versions": {},
     }
     return CalibrationRecord(**(fields | changes))
+
+
+def compared_mode(dtype: str) -> ComparedMode:
+    """One precision, in one batch size, of a parity that refused nothing."""
+    return ComparedMode(
+        mode=dtype,
+        dtype=dtype,
+        batch_size=8,
+        threads=2,
+        tolerance=0.01,
+        parts_within_tolerance=5,
+        largest_difference=0.004,
+        p99_difference=1e-30,
+        largest_map_difference=0.02,
+        flips=1,
+    )
+
+
+def parity_statement(of: CalibrationRecord, *dtypes: str) -> ParityStatement:
+    """That all of these precisions were compared for a calibration."""
+    return ParityStatement(
+        line=of.line,
+        calibration_id=of.id,
+        bundle_id=of.bundle_id,
+        threshold=of.threshold,
+        calibrated_in=of.dtype,
+        reference="float32",
+        device="cpu",
+        source="60 parts",
+        parts=130,
+        images_digest="1" * 16,
+        modes=tuple(compared_mode(dtype) for dtype in dtypes),
+        created=NOON,
+        versions={"torch": "2.13.0"},
+    )

@@ -1,12 +1,7 @@
-"""A profile small enough to train within a test, textured images of good parts, a line, a disk
-that is full.
-"""
+"""A profile small enough to train within a test, textured images of good parts, and a line."""
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import cv2
@@ -17,24 +12,8 @@ import yaml
 
 from pipeline.config_file import line_file
 from stages.model_profiles import PROFILES, ModelProfile
-from stages.reconstruction.unet import UNetSizes
-from stages.segmentation.network import SegmentationSizes
+from tiny_profile import TINY
 from training.images import ImageSet, image_set
-
-TINY = ModelProfile(
-    name="tiny",
-    unet=UNetSizes(
-        width=8,
-        multipliers=(1, 2),
-        blocks_per_level=1,
-        attention_levels=(1,),
-        heads=2,
-        groups=4,
-        unshuffle=4,
-        resample_in_blocks=False,
-    ),
-    segmentation=SegmentationSizes(widths=(8, 16), unshuffle=2, groups=0, difference=True),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -90,19 +69,3 @@ def line(tmp_path: Path, normals: np.ndarray) -> Path:
     path = tmp_path / "line_1.yaml"
     path.write_text(yaml.safe_dump(data))
     return path
-
-
-@pytest.fixture
-def files_up_to() -> Callable[[int], AbstractContextManager[None]]:
-    """Within it no file can grow beyond so many bytes, as on a disk with no more room."""
-
-    @contextmanager
-    def limit(size_bytes: int) -> Iterator[None]:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limit

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import TINY, brushed_parts
+from conftest import brushed_parts
 from torch import Tensor, nn
 
 from pipeline.errors import LineError
@@ -26,6 +26,7 @@ from stages.model_profiles import PROFILES
 from stages.reconstruction.paradigms import DiffusionSettings, noise_model
 from stages.reconstruction.unet import UNet
 from stages.segmentation.network import SegmentationNetwork, SegmentationSizes
+from tiny_profile import TINY
 from training import session
 from training.distributed import ALONE, Mean, World, joined, learn_jointly
 from training.forward import JointModel, Lesson, NoiseDraw, draw_noise, joint_losses

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import torch
 
+from full_disk import full_disk
 from pipeline.errors import InputError, TrainingError
 from training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -22,14 +21,14 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_to_do(
-    tmp_path: Path, files_up_to: Callable[[int], AbstractContextManager[None]]
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"step": 1})
     large = {"step": 2, "weights": torch.zeros(100_000)}
 
     with (
-        files_up_to(50_000),
+        full_disk(50_000),
         pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be written .*room.*--resume"),
     ):
         save_checkpoint(path, large)

@@ -24,11 +24,14 @@ PATIENCE_S = 300
 
 
 def started(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """A Python process on one thread, whose output lines come as they are printed."""
-    plain = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    """A Python process on one thread, whose output lines come as they are printed; it finds the
+    modules that this one finds.
+    """
+    plain = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    plain["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
-        env={**plain, **environment},
+        env={**os.environ, **plain, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from full_disk import full_disk
 from pipeline.errors import TrainingError
 from training.progress import ProgressReporter
 from training.report import Phase, StepReport
@@ -114,11 +113,11 @@ def test_a_new_training_begins_a_new_log(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_in_words(
-    tmp_path: Path, files_up_to: Callable[[int], AbstractContextManager[None]]
+    tmp_path: Path,
 ) -> None:
     with (
         ProgressReporter(tmp_path, Console(file=io.StringIO())) as reporter,
-        files_up_to(10),
+        full_disk(10),
         pytest.raises(TrainingError, match=r"training\.jsonl cannot be written.*--resume"),
     ):
         reporter.stepped(report(20), 0.5, 1.0)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from full_disk import full_disk
 from pipeline.errors import InputError, TrainingError
 from stages.bundle import load_bundle
 from stages.inspector import Inspector
@@ -152,14 +151,13 @@ def test_a_disk_too_full_for_a_checkpoint_leaves_the_last_one_and_the_bundle(
     good_parts: ImageSet,
     tiny_profile: str,
     tmp_path: Path,
-    files_up_to: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     out, checkpoint = tmp_path / "bundle", tmp_path / "bundle.training" / "checkpoint.pt"
     old = train(good_parts, settings(tiny_profile, steps=1), out)
     often = settings(tiny_profile, steps=3, checkpoint_minutes=1e-9)
 
     with (
-        files_up_to(20_000),
+        full_disk(20_000),
         pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be written .*room.*--resume"),
     ):
         train(good_parts, often, out, resume=True)
@@ -174,14 +172,13 @@ def test_a_disk_too_full_for_the_bundle_leaves_the_old_one_and_the_training(
     good_parts: ImageSet,
     tiny_profile: str,
     tmp_path: Path,
-    files_up_to: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     out = tmp_path / "bundle"
     plain = settings(tiny_profile, steps=2, surface=False)
     old = train(good_parts, plain, out)
 
     with (
-        files_up_to(20_000),
+        full_disk(20_000),
         pytest.raises(TrainingError, match=r"bundle cannot be written .*room.*--resume"),
     ):
         train(good_parts, plain, out, resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +11,17 @@ import torch
 from torch import nn
 
 from stages.bundle import Bundle, BundleManifest, save_bundle
-from stages.model_profiles import ModelProfile, build_networks
+from stages.model_profiles import build_networks
 from stages.reconstruction.paradigms import DiffusionSettings
-from stages.reconstruction.unet import UNetSizes
-from stages.segmentation.network import SegmentationSizes
 from stages.segmentation.surface import SurfaceModel
+from tiny_profile import TINY
 from training.export.onnx_file import write_onnx
 
 SIZE_PX = (64, 48)
 
-TINY = ModelProfile(
-    name="tiny",
-    unet=UNetSizes(
-        width=8,
-        multipliers=(1, 2),
-        blocks_per_level=1,
-        attention_levels=(1,),
-        heads=2,
-        groups=4,
-        unshuffle=4,
-        resample_in_blocks=False,
-    ),
-    segmentation=SegmentationSizes(widths=(8, 16), unshuffle=1, groups=0, difference=True),
+EVERYTHING = replace(
+    TINY,
+    segmentation=replace(TINY.segmentation, unshuffle=1),
     diffusion=DiffusionSettings(beta_end=1e-2, predicts="image"),
 )
 
@@ -39,7 +29,7 @@ TINY = ModelProfile(
 def lively_bundle(folder: Path, **changes: object) -> Bundle:
     """Random weights in every layer, a surface model, and exposure evened but for `changes`."""
     entries: dict[str, object] = {
-        "profile": TINY,
+        "profile": EVERYTHING,
         "channels": 1,
         "image_size_px": SIZE_PX,
         "noise_seed": 11,
@@ -49,7 +39,7 @@ def lively_bundle(folder: Path, **changes: object) -> Bundle:
         "created": "2026-11-22T07:15:02Z",
     }
     torch.manual_seed(3)
-    networks = build_networks(TINY, 1)
+    networks = build_networks(EVERYTHING, 1)
     for parameter in (one for network in networks for one in network.parameters()):
         if not bool(parameter.any()):
             nn.init.normal_(parameter, std=0.1)
