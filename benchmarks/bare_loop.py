@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.command_line import line_parser, load_arguments_line, run_command, whole_number
 from pipeline.config import SimulatedCamera
 from pipeline.errors import ConfigError
 from stages.acquisition.simulation import PartRenderer
@@ -30,9 +30,9 @@ from stages.readiness import load_line_bundle
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = line_parser("bare_loop", __doc__ or "")
-    parser.add_argument("--batches", type=int, default=30, help="batches to time")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the process")
+    parser = line_parser("benchmarks.bare_loop", __doc__ or "")
+    parser.add_argument("--batches", type=whole_number(1), default=30, help="batches to time")
+    parser.add_argument("--threads", type=whole_number(1), default=2, help="threads of the process")
     options = parser.parse_args(arguments)
     return run_command(lambda: _main(options))
 

@@ -206,7 +206,7 @@ def _text(found: Measured) -> str:
         f"engine and eager float32 differ by {_difference_text(found.difference)} on average "
         f"(allowed {found.tolerance:g})",
         f"limit: {found.matrix_side} x {found.matrix_side} matrix product in "
-        f"{found.rows[-1].dtype}, {_spread_text(limit, 1e-12, 3)} TFLOP/s",
+        f"{found.rows[-1].dtype}, {limit.text(3, 1e-12)} TFLOP/s",
         f"{plan.rounds} rounds of {plan.repeats} batches each, all in turn",
         *(f"at the end {gpu_text(gpu)}" for gpu in found.gpus),
         "",
@@ -226,8 +226,8 @@ def _cells(row: Row) -> list[str]:
         f"{row.batch_ms_p50:.1f}",
         f"{row.batch_ms_p90:.1f}",
         f"{row.batch_ms_p99:.1f}",
-        _spread_text(row.x_eager),
-        _spread_text(row.of_limit, digits=3),
+        row.x_eager.text(),
+        row.of_limit.text(3),
         f"{row.memory_mb:.0f}",
     ]
 
@@ -241,13 +241,6 @@ def _gpu_cells(row: Row) -> list[str]:
         f"{row.gpu.compute_ms:.3f}",
         f"{row.gpu_idle:.3f}",
     ]
-
-
-def _spread_text(values: Spread, unit: float = 1.0, digits: int = 2) -> str:
-    median, least, most = (
-        f"{value * unit:.{digits}f}" for value in (values.median, values.least, values.most)
-    )
-    return f"{median} ({least} to {most})"
 
 
 def _difference_text(found: Disagreement) -> str:

@@ -64,10 +64,11 @@ def read_ratios(file: Path) -> dict[str, Spread]:
 
 
 def agreement(before: Mapping[str, Spread], now: Mapping[str, Spread]) -> Finding:
-    """How far the ratios that both runs have are apart. Raises ConfigError where there are none."""
+    """How far the ratios that both runs have are apart; a fault where there are none."""
     names = [name for name in now if name in before]
     if not names:
-        raise ConfigError("--against: the two runs have no ratio in common; measure the same again")
+        fault = "--against: the two runs have no ratio in common; measure the same again"
+        return Finding({}, "two runs without a ratio in common", {}, [fault])
     apart = {name: abs(now[name].median / before[name].median - 1) for name in names}
     rows = [
         [name, before[name].text(), now[name].text(), f"{100 * apart[name]:.1f} %"]

@@ -53,10 +53,18 @@ def memory_of(pid: int) -> Memory:
 
 def descendants(pid: int) -> Iterator[int]:
     """Children, their children, and so on."""
-    for tasks in (PROC / str(pid) / "task").glob("*/children"):
-        for child in map(int, tasks.read_text(encoding="ascii").split()):
+    for task in (PROC / str(pid) / "task").glob("*/children"):
+        for child in _children(task):
             yield child
             yield from descendants(child)
+
+
+def _children(task: Path) -> list[int]:
+    """Of one thread; none where it ended between the two looks."""
+    try:
+        return [int(child) for child in task.read_text(encoding="ascii").split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def process_name(pid: int) -> str:

@@ -42,8 +42,6 @@ SHOWN = 8
 """Parts that are drawn."""
 DRAWN_PX = 1024
 """Longest side that is drawn; a larger frame is scaled up from a whole fraction of its size."""
-
-
 LEAST_PX = 128
 """Smallest side that can be drawn."""
 

@@ -15,9 +15,10 @@ class Spread:
     least: float
     most: float
 
-    def text(self, digits: int = 2) -> str:
-        """`median (least to most)`."""
-        median, least, most = (f"{it:.{digits}f}" for it in (self.median, self.least, self.most))
+    def text(self, digits: int = 2, times: float = 1.0) -> str:
+        """`median (least to most)`, each multiplied by `times`, as for another unit."""
+        values = self.median, self.least, self.most
+        median, least, most = (f"{value * times:.{digits}f}" for value in values)
         return f"{median} ({least} to {most})"
 
 

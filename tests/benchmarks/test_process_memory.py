@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -48,6 +49,24 @@ def test_the_processes_of_a_line_are_named_after_their_stages(child: int) -> Non
     found = line_memory(os.getpid())
     assert {SUPERVISOR, "segmentation.2"} <= set(found)
     assert found["segmentation.2"].resident_mb > 60
+
+
+def test_threads_that_come_and_go_hide_no_process(child: int) -> None:
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            thread = threading.Thread(target=bool)
+            thread.start()
+            thread.join()
+
+    busy = threading.Thread(target=come_and_go)
+    busy.start()
+    try:
+        assert all(child in set(descendants(os.getpid())) for _ in range(300))
+    finally:
+        ended.set()
+        busy.join()
 
 
 def test_a_line_that_has_ended_has_no_memory() -> None:
