@@ -48,8 +48,12 @@ class Hall:
     def strike(self, stage: str) -> int:
         """The process of a stage that is to be hurt now. Raises LineError where there is none."""
         pid = self.line.pid(stage)
-        self.struck.append((time.monotonic(), stage))
+        self.note_blow(stage)
         return pid
+
+    def note_blow(self, stage: str) -> None:
+        """A process of this stage is hurt now."""
+        self.struck.append((time.monotonic(), stage))
 
 
 @dataclass

@@ -88,7 +88,8 @@ class Spent(Fault):
             pid = hall.line.stages().get(self.stage)
             if pid is not None and pid not in killed:
                 killed.add(pid)
-                os.kill(hall.strike(self.stage), signal.SIGKILL)
+                hall.note_blow(self.stage)
+                os.kill(pid, signal.SIGKILL)
             hall.view.pass_time(0.1)
 
 
