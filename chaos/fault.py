@@ -11,7 +11,7 @@ from random import Random
 
 from chaos.brokers import Mosquitto
 from chaos.checker import Checker
-from chaos.line import RunningLine
+from chaos.line import SUPERVISOR, RunningLine
 from chaos.network import Namespace
 from chaos.spans import Spans
 from chaos.view import PlcView
@@ -20,6 +20,10 @@ from plc.access import Access
 
 SIGN_S = 2.0
 """Within this time the PLC must see a fault; what is over sooner need not show."""
+NOTICED_S = 10.0
+"""Between the last blow and the FAULT, at the most."""
+SPENT = "failed more than"
+"""What the supervisor says when a budget of restarts is used up."""
 DISK_SIZE = "size=2g"
 """Of the file system that the reject log has to itself, so that it can be full."""
 
@@ -54,6 +58,19 @@ class Hall:
     def note_blow(self, stage: str) -> None:
         """A process of this stage is hurt now."""
         self.struck.append((time.monotonic(), stage))
+
+    def budget_spent(self, cause: str) -> bool:
+        """Whether a FAULT with this cause gives up a process that was hurt often enough for that. A
+        supervisor that was frozen may have ended every process.
+        """
+        limits = self.config.supervision
+        since_s = time.monotonic() - limits.window_s - NOTICED_S
+        hurt = [stage for at_s, stage in self.struck if at_s > since_s]
+        return any(
+            cause.startswith(f"{stage} {SPENT}")
+            and hurt.count(stage) + hurt.count(SUPERVISOR) > limits.restarts
+            for stage in set(hurt)
+        )
 
 
 @dataclass

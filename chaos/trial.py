@@ -10,7 +10,6 @@ from random import Random
 from chaos.checker import MISSED_S
 from chaos.fault import SIGN_S, Fault, Hall, Kind
 from chaos.ledger import KeptJournal
-from chaos.line import SUPERVISOR
 from chaos.violation import Violation
 from pipeline.control import Command, LineState
 from pipeline.errors import LineError
@@ -19,10 +18,6 @@ STEADY_S = 60.0
 PATIENCE_S = 30.0
 """A line that is not back after this long is started anew, so that the campaign goes on."""
 ANSWER_S = 10.0
-NOTICED_S = 10.0
-"""Between the last blow and the FAULT, at the most."""
-SPENT = "failed more than"
-"""What the supervisor says when a budget of restarts is used up."""
 STEADY_PARTS = 3
 
 
@@ -135,26 +130,13 @@ class Trial:
 
     def _reset(self) -> None:
         view = self._hall.view
-        if not self._budget_spent(view.cause):
+        if not self._hall.budget_spent(view.cause):
             self._outcome.violations.append(Violation(4, f"FAULT without need: {view.cause}"))
         answer = view.command(Command.RESET_FAULT, ANSWER_S)
         if answer is None or answer.result != "accepted":
             said = "no answer" if answer is None else answer.reason
             self._outcome.violations.append(Violation(4, f"reset_fault: {said}"))
         view.wait(lambda: view.state != LineState.FAULT, ANSWER_S)
-
-    def _budget_spent(self, cause: str) -> bool:
-        """Whether a process was given up that was hurt often enough for that. A supervisor that was
-        frozen may have ended every process.
-        """
-        limits = self._hall.config.supervision
-        since_s = time.monotonic() - limits.window_s - NOTICED_S
-        hurt = [stage for at_s, stage in self._hall.struck if at_s > since_s]
-        return any(
-            cause.startswith(f"{stage} {SPENT}")
-            and hurt.count(stage) + hurt.count(SUPERVISOR) > limits.restarts
-            for stage in set(hurt)
-        )
 
     def _note_recovery(self, back: bool, ended_s: float) -> None:
         hall, outcome, limit_s = self._hall, self._outcome, self._fault.back_s

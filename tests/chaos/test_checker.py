@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,62 +10,28 @@ import pytest
 from chaos.checker import Checker
 from chaos.ledger import Account
 from chaos.view import Away, GateEvent, Heard, HeardReject, PlcView
+from chaos_parts import (
+    BUNDLE,
+    CAPTURED_S,
+    COMPUTED,
+    DEADLINE_S,
+    REJECTED,
+    SESSION,
+    announced,
+    record,
+)
 from pipeline.config_file import line_file, load_line
-from pipeline.messages import AnnouncedNote, Part, Reason, Stamp, Verdict, VerdictRecord
-from plc.access import access_of
+from pipeline.messages import Stamp, VerdictRecord
 from plc.payloads import reject_payload, verdict_payload
 from stages.decision.rule import DecisionRule
 
-SESSION, BUNDLE = "20261122-071502-3f9a", "b-1"
 RULE = DecisionRule(0.5, BUNDLE, "c-1")
 KEY = SESSION, 1
-CAPTURED_S = 1000.0
-DEADLINE_S = CAPTURED_S + 2
-WALL_NS = 1_790_000_000_000_000_000
-COMPUTED = tuple(
-    Stamp(stage, int(CAPTURED_S * 1e9), int((CAPTURED_S + 0.1) * 1e9))
-    for stage in ("preprocessing", "reconstruction", "segmentation")
-)
-
-
-def record(**changes: Any) -> VerdictRecord:
-    """A PASS, 200 ms after the capture."""
-    whole: dict[str, Any] = {
-        "part": Part(3, *KEY),
-        "verdict": Verdict.PASS,
-        "reason": Reason.BELOW_THRESHOLD,
-        "text": "",
-        "score": 0.25,
-        "threshold": 0.5,
-        "bundle_id": BUNDLE,
-        "calibration_id": "c-1",
-        "captured_wall_ns": WALL_NS,
-        "decided_wall_ns": WALL_NS + 200_000_000,
-        "deadline_wall_ns": WALL_NS + 2_000_000_000,
-        "late": False,
-        "latency_ms": 200.0,
-        "simulated": True,
-        "source": "",
-        "truth": None,
-        "defects": (),
-        "stamps": COMPUTED,
-    }
-    return VerdictRecord(**(whole | changes))
-
-
-@pytest.fixture
-def view() -> PlcView:
-    config = load_line(line_file(3))
-    view = PlcView(config, access_of(config.mqtt))
-    view.away = [Away(0.0, 1.0)]
-    return view
 
 
 @pytest.fixture
 def account() -> Account:
-    captured_ns, deadline_ns = int(CAPTURED_S * 1e9), int(DEADLINE_S * 1e9)
-    note = AnnouncedNote(Part(3, *KEY), captured_ns, WALL_NS, deadline_ns, "", None)
-    account = Account(announced={1: note}, last=1)
+    account = Account(announced={1: announced()}, last=1)
     account.delivered.add(1)
     return account
 
@@ -92,9 +57,6 @@ def tell_gate(view: PlcView, said: VerdictRecord, remaining_ms: int = 1790) -> N
 
 def at_gate(view: PlcView, *, fired: bool, at_s: float = DEADLINE_S) -> None:
     view.gates.append(GateEvent(at_s, KEY, fired, at_s - 0.005))
-
-
-REJECTED = {"verdict": Verdict.REJECT, "reason": Reason.ABOVE_THRESHOLD, "score": 0.75}
 
 
 def judged(checker: Checker, account: Account) -> list[tuple[int, str]]:
