@@ -26,10 +26,10 @@ from chaos.remains import left_behind, reject_log_differs, shared_memory
 from chaos.scores import wrong_scores
 from chaos.setup import measure_capacity, open_hall, start_steady
 from chaos.table import Campaign
-from chaos.trial import Outcome, Trial, wait_until_steady
+from chaos.trial import Outcome, Trial
 from chaos.violation import Violation
 from pipeline.command_line import above_zero, run_command, whole_number
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LineError
 
 LOAD = 0.8
 SHOWN = 3
@@ -121,7 +121,7 @@ def run_campaign(options: argparse.Namespace, kinds: Sequence[Kind]) -> Campaign
         journal = KeptJournal(hall.config.ledger_folder, hall.folder / "kept")
         hall.rate_hz = options.rate or LOAD * measure_capacity(hall)
         print(f"{hall.rate_hz:.1f} parts/s on {hall.access.address}", file=sys.stderr)
-        campaign = Campaign(options.seed, options.broker, hall.rate_hz)
+        campaign = Campaign(options.seed, options.broker, hall.rate_hz, only=options.only)
         campaign.missing = {kind.name: why for kind in kinds if (why := kind.missing(hall))}
         possible = [kind for kind in kinds if kind.name not in campaign.missing]
         if not possible:
@@ -146,23 +146,32 @@ def _inflict_all(
 ) -> None:
     last = options.just or options.faults
     for number, kind in zip(range(1, last + 1), deck(kinds, options.seed), strict=False):
-        if options.just in (None, number):
-            drawn = random.Random(f"{options.seed} {number}")
-            outcome = Trial(hall, journal, number, kind, drawn).run()
-            campaign.outcomes.append(outcome)
-            _say(outcome)
-            if not wait_until_steady(hall):
-                outcome.violations.append(Violation(4, "the line had to be started anew"))
-                hall.checker.killed_s[hall.view.session] = time.monotonic()
-                hall.line.kill()
-                start_steady(hall, hall.rate_hz)
+        if options.just not in (None, number):
+            continue
+        drawn = random.Random(f"{options.seed} {number}")
+        outcome = Trial(hall, journal, number, kind, drawn).run()
+        campaign.outcomes.append(outcome)
+        _say(outcome)
+        if not outcome.steady and not _started_anew(hall, outcome):
+            return
+
+
+def _started_anew(hall: Hall, outcome: Outcome) -> bool:
+    """Whether a line that did not come back runs again."""
+    outcome.violations.append(Violation(4, "the line had to be started anew"))
+    hall.checker.killed_s[hall.view.session] = time.monotonic()
+    hall.line.kill()
+    try:
+        start_steady(hall, hall.rate_hz)
+    except LineError as error:
+        outcome.violations.append(Violation(4, str(error)))
+        return False
+    return True
 
 
 def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     """Stop the line and judge what could not be judged before."""
-    code = hall.line.stop()
-    if code != 0:
-        campaign.rest.append(Violation(5, f"the line ended with exit code {code}"))
+    campaign.rest += _stop(hall)
     journal.read_on()
     belt_s = hall.config.timing.deadline_ms / 1e3
     hall.view.pass_time(belt_s + 1)  # the last parts reach the gate
@@ -179,6 +188,17 @@ def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     for outcome in campaign.outcomes:
         count_cost(outcome, accounts, hall.view)
     campaign.parts = sum(account.last for account in accounts.values())
+
+
+def _stop(hall: Hall) -> list[Violation]:
+    """Nothing where the line ends in order; one that does not is killed."""
+    try:
+        code = hall.line.stop()
+    except LineError as error:
+        hall.checker.killed_s[hall.view.session] = time.monotonic()
+        hall.line.kill()
+        return [Violation(5, str(error))]
+    return [Violation(5, f"the line ended with exit code {code}")] if code else []
 
 
 def _say(outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,15 @@ class Campaign:
     parts: int = 0
     rescored: int = 0
     seconds: float = 0.0
+    only: Sequence[str] = ()
+    """The kinds that were asked for; all without it."""
+
+    @property
+    def arguments(self) -> str:
+        """Those on which it depends which fault comes when."""
+        words = ["--seed", str(self.seed), "--broker", self.broker]
+        words += [word for kind in self.only for word in ("--only", kind)]
+        return shlex.join(words)
 
     @property
     def violations(self) -> int:
@@ -60,7 +70,8 @@ class Campaign:
         lines += [f"not possible here: {kind}: {why}" for kind, why in self.missing.items()]
         for outcome in self.outcomes:
             lines += [
-                f"VIOLATION {item}\n  {outcome.where(self.seed)}" for item in outcome.violations
+                f"VIOLATION {item}\n  {outcome.where(self.arguments)}"
+                for item in outcome.violations
             ]
         lines += [f"VIOLATION {item}\n  found at the end, seed {self.seed}" for item in self.rest]
         return "\n".join([*lines, f"{self.violations} violations"])
@@ -70,6 +81,7 @@ class Campaign:
         return {
             "seed": self.seed,
             "broker": self.broker,
+            "only": list(self.only),
             "rate_hz": self.rate_hz,
             "seconds": round(self.seconds, 1),
             "parts": self.parts,

@@ -19,6 +19,8 @@ PATIENCE_S = 30.0
 """A line that is not back after this long is started anew, so that the campaign goes on."""
 ANSWER_S = 10.0
 STEADY_PARTS = 3
+RELAPSE_S = 5.0
+"""So long after the time that is allowed for its recovery a line may become steady."""
 
 
 @dataclass
@@ -43,16 +45,17 @@ class Outcome:
     lost_good: int = 0
     sign_s: float | None = None
     recovered_s: float | None = None
+    steady: bool = False
     faulted: bool = False
     violations: list[Violation] = field(default_factory=list)
 
-    def where(self, seed: int) -> str:
-        """What is needed to repeat it."""
+    def where(self, arguments: str) -> str:
+        """What is needed to repeat it; `arguments`: of the whole campaign."""
         drawn = f", {self.detail}" if self.detail else ""
         return (
-            f"seed {seed}, fault {self.number} ({self.kind}{drawn}), {self.after_s:.2f} s after "
-            f"the line was steady, at part {self.first_part} of {self.session}; repeat with "
-            f"--seed {seed} --just {self.number}"
+            f"fault {self.number} ({self.kind}{drawn}), {self.after_s:.2f} s after the line was "
+            f"steady, at part {self.first_part} of {self.session}; repeat with "
+            f"{arguments} --just {self.number}"
         )
 
 
@@ -90,7 +93,7 @@ class Trial:
         if fault.shows:  # else the line seems to be well until somebody notices
             hall.view.wait(lambda: hall.view.first_sign(began_s) is not None, 2 * SIGN_S)
         self._judge_sign(began_s)
-        self._await_recovery(ended_s)
+        self._await_steady(self._await_recovery(ended_s))
         outcome.over_s = time.monotonic()
         if fault.hinders:
             hall.checker.hindered.add(began_s - MISSED_S, outcome.over_s + MISSED_S)
@@ -101,12 +104,13 @@ class Trial:
     def _try(self, step: Callable[[Hall], None]) -> None:
         try:
             step(self._hall)
-        except LineError as error:
+        except (LineError, ProcessLookupError) as error:  # what was to be hurt has just ended
             self._outcome.violations.append(Violation(4, f"{self._fault.detail} {error}".strip()))
 
-    def _await_recovery(self, ended_s: float) -> None:
+    def _await_recovery(self, ended_s: float) -> float:
         """RUNNING, and a part inspected that was captured after the end. A held FAULT is reset, as
-        people would; it is right only where the budget of restarts is spent.
+        people would; it is right only where the budget of restarts is spent. Gives the moment from
+        which the recovery counts.
         """
         view, outcome = self._hall.view, self._outcome
         session, until = view.session, view.sequence
@@ -127,6 +131,18 @@ class Trial:
             if not self._hall.line.running:
                 break
         self._note_recovery(back(), ended_s)
+        return ended_s
+
+    def _await_steady(self, ended_s: float) -> None:
+        """The line must not be back for a moment only."""
+        outcome, allowed_s = self._outcome, self._fault.back_s + RELAPSE_S
+        outcome.steady = wait_until_steady(self._hall)
+        steady_s = time.monotonic() - ended_s
+        if outcome.steady and outcome.recovered_s is not None and steady_s > allowed_s:
+            text = (
+                f"back after {outcome.recovered_s:.1f} s, but not for good before {steady_s:.1f} s"
+            )
+            outcome.violations.append(Violation(4, text))
 
     def _reset(self) -> None:
         view = self._hall.view

@@ -82,12 +82,13 @@ def test_the_command_names_its_kinds(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_table_says_how_to_repeat_a_violation() -> None:
     bad = Outcome(13, "kill decision", "", "20261122-071502-3f9a", 512, 0.84)
     bad.violations = [Violation(1, "has 2 verdicts in the ledger", ("s", 513))]
-    campaign = Campaign(7, "mosquitto", 20.0, [bad], missing={"network loss": "it needs root"})
+    missing = {"network loss": "it needs root"}
+    campaign = Campaign(7, "embedded", 20.0, [bad], missing=missing, only=["kill dec"])
 
     text = campaign.text()
 
     assert "statement 1: part 513 of s: has 2 verdicts in the ledger" in text
-    assert "--seed 7 --just 13" in text
+    assert "--seed 7 --broker embedded --only 'kill dec' --just 13" in text
     assert "not possible here: network loss: it needs root" in text
     assert text.endswith("1 violations")
     assert campaign.content()["violations"] == 1
