@@ -32,6 +32,8 @@ MISSED_S = 1.5
 """A word that was spoken so near to the PLC's absence may have been lost with the connection."""
 EXPIRING_S = 0.25
 """A verdict that is decided so shortly before its deadline may expire before it can be sent."""
+SLOW_S = 0.5
+"""What a PLC on a busy machine hears so late may as well have expired at the broker."""
 
 
 class Checker:
@@ -51,6 +53,8 @@ class Checker:
         """
         self.hindered = Spans()
         """While verdicts may fail to get to the broker."""
+        self._slow = Spans()
+        """While what the broker has taken may expire there, since the PLC is slow to fetch it."""
         self._gates = GateChecker(view, self.clocks_disagree)
 
     def judge(
@@ -60,6 +64,7 @@ class Checker:
         line has ended, everything is due.
         """
         found: list[Violation] = []
+        self._note_slow(accounts)
         for session, account in accounts.items():
             found += self._parts(session, account, read_s, final)
         known_s = math.inf if final else read_s - GRACE_S
@@ -69,6 +74,15 @@ class Checker:
             found += self._gates.missing(accounts)
             found += self._given_out(accounts)
         return found
+
+    def _note_slow(self, accounts: dict[str, Account]) -> None:
+        for key, heard in list(self._view.verdicts.items()):
+            account = accounts.get(key[0])
+            if account is None or key in self._judged:
+                continue
+            decided_s, came_s = account.decided_s(key[1]), heard[0].at_s
+            if came_s - decided_s > SLOW_S:
+                self._slow.add(decided_s - MISSED_S, came_s + MISSED_S)
 
     def _parts(
         self, session: str, account: Account, read_s: float, final: bool
@@ -140,7 +154,8 @@ class Checker:
         killed_s = self.killed_s.get(session)
         if killed_s is not None and (named or not decided_s <= killed_s - MISSED_S or record.late):
             return ""  # the next session's status tells the PLC to forget them
-        if self._view.was_away(decided_s, MISSED_S):
+        fetched_late = sequence in account.delivered and decided_s in self._slow
+        if fetched_late or self._view.was_away(decided_s, MISSED_S):
             return ""
         if not named:
             return "never came to the PLC"
@@ -165,7 +180,8 @@ class Checker:
                 text = f"the gate was told that the part is there in {left_s:.3f} s"
                 yield Violation(3, text, key)
         wanted = record.verdict is not Verdict.PASS and record.deadline_wall_ns is not None
-        lost = self._view.was_away(decided_s, MISSED_S) or decided_s in self.hindered
+        lost = decided_s in self.hindered or decided_s in self._slow
+        lost = lost or self._view.was_away(decided_s, MISSED_S)
         if wanted and heard and not told and not lost:
             yield Violation(3, f"the gate was not told of {record.verdict}", key)
 

@@ -165,6 +165,22 @@ def test_a_verdict_that_never_came_is_noticed(checker, account):
     assert judged(checker, account) == [(1, "REJECT (ABOVE_THRESHOLD) never came to the PLC")]
 
 
+@pytest.mark.parametrize(("came_after_s", "found"), [(0.1, 1), (1.2, 0)])
+def test_what_a_slow_plc_did_not_fetch_in_time_may_have_expired(
+    checker, view, account, came_after_s, found
+):
+    """The broker has confirmed both verdicts; the other one shows how slow the PLC was then."""
+    account.announced[2], account.last = announced(2), 2
+    account.delivered.add(2)
+    account.records[1].append(record(1, **REJECTED))
+    account.records[2].append(record(2))
+    other = SESSION, 2
+    view.verdicts[other].append(Heard(CAPTURED_S + 0.2 + came_after_s, verdict_payload(record(2))))
+    view.gates.append(GateEvent(DEADLINE_S, other, fired=False, looked_s=DEADLINE_S - 0.005))
+
+    assert len(judged(checker, account)) == found
+
+
 def test_a_verdict_that_is_counted_as_undelivered_without_need_is_noticed(checker, view, account):
     account.records[1].append(record(**REJECTED))
     view.undelivered = {KEY}
