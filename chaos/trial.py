@@ -84,6 +84,7 @@ class Trial:
         hall, fault, outcome = self._hall, self._fault, self._outcome
         hall.view.pass_time(self._after_s)
         outcome.session, outcome.first_part = hall.view.session, hall.view.sequence + 1
+        self._journal.read_on()  # a session that ends in this fault may be tidied away soon
         outcome.began_s = began_s = time.monotonic()
         self._try(fault.inflict)
         if fault.hold_s:
@@ -138,7 +139,8 @@ class Trial:
         outcome, allowed_s = self._outcome, self._fault.back_s + RELAPSE_S
         outcome.steady = wait_until_steady(self._hall)
         steady_s = time.monotonic() - ended_s
-        if outcome.steady and outcome.recovered_s is not None and steady_s > allowed_s:
+        in_time = outcome.recovered_s is not None and outcome.recovered_s <= self._fault.back_s
+        if outcome.steady and in_time and steady_s > allowed_s:
             text = (
                 f"back after {outcome.recovered_s:.1f} s, but not for good before {steady_s:.1f} s"
             )
