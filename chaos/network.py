@@ -1,7 +1,7 @@
 """A network of its own for the broker: two cables, one to the line and one to the PLC.
 
-Needs root and `ip`; delay and loss need the kernel's netem as well. What is missing is found by
-trying, and said.
+Needs root and `ip`; delay and loss need tun devices as well (`chaos.cable`). What is missing is
+found by trying, and said.
 """
 
 from __future__ import annotations
@@ -9,21 +9,26 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-TOOLS = ("ip", "tc")
+from chaos.cable import CALM, Cable, Disturbance
 
 
 class NotPossibleError(Exception):
     """This machine cannot do it; the text says why."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Namespace:
-    """A network namespace with the broker's end of two cables; addresses 10.214.N.0/24."""
+    """A network namespace with the broker's end of two cables; addresses 10.214.N.0/24.
+
+    `no_disturbance`: why the line's packets cannot be delayed or lost here; empty where they can.
+    """
 
     name: str
     number: int
+    no_disturbance: str = ""
+    _cable: Cable | None = field(default=None, init=False)
 
     @property
     def inside(self) -> tuple[str, ...]:
@@ -52,15 +57,25 @@ class Namespace:
         _ip("netns", "add", self.name)
         try:
             _ip("-n", self.name, "link", "set", "lo", "up")
-            for cable, first in zip(self.cables, (1, 5), strict=True):
-                self._lay(cable, first)
+            lines, plcs = self.cables
+            try:
+                self._cable = Cable(lines, f"{lines}-b", self.name)
+            except OSError as error:
+                self.no_disturbance = str(error)
+                self._lay(lines)
+            self._lay(plcs)
+            for cable, first in ((lines, 1), (plcs, 5)):
+                self._connect(cable, first)
         except NotPossibleError:
             self.close()
             raise
 
-    def _lay(self, cable: str, first: int) -> None:
+    def _lay(self, cable: str) -> None:
+        peer = ("peer", "name", f"{cable}-b", "netns", self.name)
+        _ip("link", "add", cable, "type", "veth", *peer)
+
+    def _connect(self, cable: str, first: int) -> None:
         there = f"{cable}-b"
-        _ip("link", "add", cable, "type", "veth", "peer", "name", there, "netns", self.name)
         _ip("addr", "add", f"10.214.{self.number}.{first}/30", "dev", cable)
         _ip("link", "set", cable, "up")
         _ip("-n", self.name, "addr", "add", f"10.214.{self.number}.{first + 1}/30", "dev", there)
@@ -68,6 +83,8 @@ class Namespace:
 
     def close(self) -> None:
         """Take the cables away."""
+        if self._cable is not None:
+            self._cable.close()
         _ip("netns", "del", self.name)
 
     def pull(self, cable: str) -> None:
@@ -78,22 +95,14 @@ class Namespace:
         """Mend it."""
         _ip("-n", self.name, "link", "set", f"{cable}-b", "up")
 
-    def disturb(self, cable: str, *how: str) -> None:
-        """Delay or lose packets on a cable, in netem's words. Raises NotPossibleError."""
-        _run("tc", "qdisc", "replace", "dev", cable, "root", "netem", *how)
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Delay or lose packets on the line's cable, where `no_disturbance` says nothing."""
+        assert self._cable is not None, self.no_disturbance
+        self._cable.disturb(disturbance)
 
-    def calm(self, cable: str) -> None:
+    def calm(self) -> None:
         """Neither delay nor loss any more."""
-        _run("tc", "qdisc", "del", "dev", cable, "root")
-
-    def netem_missing(self) -> str:
-        """Why packets cannot be delayed or lost here; empty where they can."""
-        try:
-            self.disturb(self.cables[0], "delay", "1ms")
-            self.calm(self.cables[0])
-        except NotPossibleError as error:
-            return str(error)
-        return ""
+        self.disturb(CALM)
 
 
 def _tool(name: str) -> str:

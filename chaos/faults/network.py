@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
+from chaos.cable import CALM, Disturbance
 from chaos.fault import SIGN_S, Fault, Hall, Kind, needs_mosquitto
 from chaos.network import Namespace
 
@@ -36,21 +37,21 @@ class Cut(Fault):
 class Disturbed(Fault):
     """Packets of the line come late, or not all of them."""
 
-    how: tuple[str, ...] = ()
+    how: Disturbance = CALM
 
     def inflict(self, hall: Hall) -> None:
-        network_of(hall).disturb(network_of(hall).cables[LINE], *self.how)
+        network_of(hall).disturb(self.how)
 
     def end(self, hall: Hall) -> None:
-        network_of(hall).calm(network_of(hall).cables[LINE])
+        network_of(hall).calm()
 
 
 def kinds() -> Iterator[Kind]:
     """The kinds of this module."""
     yield Kind("network cut to line", partial(_cut, cable=LINE), _no_network)
     yield Kind("network cut to PLC", partial(_cut, cable=PLC), _no_network)
-    yield Kind("network delay", _delay, _no_netem)
-    yield Kind("network loss", _loss, _no_netem)
+    yield Kind("network delay", _delay, _no_disturbance)
+    yield Kind("network loss", _loss, _no_disturbance)
 
 
 def _no_network(hall: Hall) -> str:
@@ -60,8 +61,8 @@ def _no_network(hall: Hall) -> str:
     return "network namespaces need root and iproute2"
 
 
-def _no_netem(hall: Hall) -> str:
-    return _no_network(hall) or network_of(hall).netem_missing()
+def _no_disturbance(hall: Hall) -> str:
+    return _no_network(hall) or network_of(hall).no_disturbance
 
 
 def _cut(drawn: Random, cable: int) -> Fault:
@@ -71,11 +72,13 @@ def _cut(drawn: Random, cable: int) -> Fault:
 
 
 def _delay(drawn: Random) -> Fault:
-    delay, spread = f"{drawn.randrange(50, 800)}ms", f"{drawn.randrange(10, 50)}ms"
-    how = ("delay", delay, spread)
-    return Disturbed(drawn.uniform(2, 5), hinders=True, detail=delay, how=how)
+    delay_s, spread_s = drawn.uniform(0.05, 0.8), drawn.uniform(0.01, 0.05)
+    how, detail = Disturbance(delay_s, spread_s), f"{1e3 * delay_s:.0f} ms"
+    return Disturbed(drawn.uniform(2, 5), hinders=True, detail=detail, how=how)
 
 
 def _loss(drawn: Random) -> Fault:
-    loss = f"{drawn.randrange(5, 30)}%"
-    return Disturbed(drawn.uniform(2, 5), hinders=True, detail=loss, how=("loss", loss))
+    loss = drawn.uniform(0.05, 0.3)
+    return Disturbed(
+        drawn.uniform(2, 5), hinders=True, detail=f"{loss:.0%}", how=Disturbance(loss=loss)
+    )
