@@ -254,8 +254,10 @@ class Supervision(Section):
     """Time over which restarts are counted."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Time that a process may take until it is ready."""
-    silence_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    """A process that does not beat for this long is killed and started again."""
+    silence_alarm_s: Annotated[float, Field(gt=0)] = 1.5
+    """The line is DEGRADED while a process has not beaten for this long and for two batches."""
+    silence_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    """A process that does not beat for this long and for two batches is killed and restarted."""
     autostart: bool = True
     """Run as soon as all processes are ready; false waits in READY for the command start."""
     hold_fault: bool = False

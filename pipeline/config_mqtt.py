@@ -91,7 +91,7 @@ class Mqtt(Section):
     """The line's names in Sparkplug B; goes together with payload: sparkplug."""
     keepalive_s: Annotated[int, Field(ge=2, le=300)] = 5
     """A silent connection is tested after this time, and given up after one and a half of it."""
-    heartbeat_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    heartbeat_s: Annotated[float, Field(ge=0.1, le=60)] = 0.5
     """Period of the heartbeat; the PLC takes three missing ones for a dead line."""
     ack_window_s: Annotated[float, Field(gt=0, le=600)] | None = None
     """Time after a reject's deadline until its ack is missed; null expects no acks of the PLC."""

@@ -26,7 +26,7 @@ _STATE_STYLE = {
     LineState.READY: "bold cyan",
     LineState.FAULT: "bold red",
 }
-_HEALTH_STYLE = {"ready": "green", "starting": "yellow", "ended": "red"}
+_HEALTH_STYLE = {"ready": "green", "starting": "yellow", "silent": "yellow", "ended": "red"}
 
 
 class LiveTable:

@@ -128,4 +128,6 @@ def _mean_batch(load: StageLoad) -> float | None:
 def _health(worker: Worker) -> str:
     if worker.ended or (worker.process is None and not worker.by_hand):
         return "ended"
+    if worker.silent:
+        return "silent"
     return "ready" if worker.ready else "starting"

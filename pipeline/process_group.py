@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.config import LineConfig, Supervision
+from pipeline.config import LineConfig
 from pipeline.control import Beat
 from pipeline.line import Row
 from pipeline.logs import log_path
@@ -20,14 +20,17 @@ from pipeline.stage_loop import CRASHED, stage_command
 Clock = Callable[[], float]
 RETIREMENT_S = 10.0
 """Time that a process has to end in order when another one is to take its place."""
+BATCHES_OF_SILENCE = 2.0
+"""A stage beats between two batches: one that computes is not silent before it took this many."""
 
 
 @dataclass
 class Worker:
     """One process of a row; `by_hand` workers are watched but neither started nor restarted.
 
-    `retired_s`: since when it is to end and be replaced, None else. `given_up`: it has failed too
-    often and is not started again before `ProcessGroup.forgive`.
+    `batch_s`: what its longest batches took when it last said so. `silent`: it works, but has not
+    beaten when it should have. `retired_s`: since when it is to end and be replaced, None else.
+    `given_up`: it has failed too often and is not started again before `ProcessGroup.forgive`.
     """
 
     row: Row
@@ -37,6 +40,8 @@ class Worker:
     started_s: float = 0.0
     beat: Beat | None = None
     beat_s: float = 0.0
+    batch_s: float = 0.0
+    silent: bool = False
     restarts: deque[float] = field(default_factory=deque)
     restarted: int = 0
     retired_s: float | None = None
@@ -104,6 +109,8 @@ class ProcessGroup:
                 continue
             if worker.by_hand or (worker.process and worker.process.pid == beat.pid):
                 worker.beat, worker.beat_s = beat, self._clock()
+                costs_ms = [took_ms for _, took_ms in beat.load.costs_ms]
+                worker.batch_s = max(costs_ms) / 1e3 if costs_ms else worker.batch_s
                 return True
         return False
 
@@ -111,13 +118,14 @@ class ProcessGroup:
         """Workers that ended or fell silent since the last call; each is now without a process."""
         found = []
         for worker in self.workers:
+            worker.silent = worker.ready and self._silence_s(worker) > self._alarm_s(worker)
             if worker.retired_s is not None:
                 self._finish(worker, worker.retired_s)
                 continue
             cause = self._cause_of_loss(worker)
             if cause:
                 found.append(Loss(worker, cause, _exit_code(worker)))
-                worker.process = None
+                worker.process, worker.silent = None, False
         return found
 
     def retire(self, names: Iterable[str]) -> None:
@@ -163,6 +171,11 @@ class ProcessGroup:
         ]
         return f"waiting for {', '.join(away)}" if away else ""
 
+    def silent(self) -> str:
+        """`no sign of life from` the workers that are silent; empty where there is none."""
+        names = [worker.name for worker in self.workers if worker.silent]
+        return f"no sign of life from {', '.join(names)}" if names else ""
+
     def all_ended(self, names: Iterable[str]) -> bool:
         """Whether no process of these stages is left."""
         wanted = set(names)
@@ -203,6 +216,7 @@ class ProcessGroup:
                 start_new_session=True,
             )
         worker.started_s = worker.beat_s = self._clock()
+        worker.batch_s, worker.silent = 0.0, False
         self._log.info("%s started as process %d", worker.name, worker.process.pid)
 
     def _cause_of_loss(self, worker: Worker) -> str:
@@ -210,12 +224,24 @@ class ProcessGroup:
             return ""
         if worker.ended:
             return _cause_of_end(worker)
-        allowed_s = _allowed_silence_s(worker, self._config.supervision)
-        if self._clock() - worker.beat_s <= allowed_s:
+        allowed_s = self._allowed_silence_s(worker)
+        if self._silence_s(worker) <= allowed_s:
             return ""
         worker.process.kill()
         worker.process.wait()
         return f"gave no sign of life for {allowed_s:g} s and was killed"
+
+    def _silence_s(self, worker: Worker) -> float:
+        return self._clock() - worker.beat_s
+
+    def _alarm_s(self, worker: Worker) -> float:
+        return max(self._config.supervision.silence_alarm_s, BATCHES_OF_SILENCE * worker.batch_s)
+
+    def _allowed_silence_s(self, worker: Worker) -> float:
+        limits = self._config.supervision
+        if not worker.ready:
+            return limits.start_timeout_s
+        return max(limits.silence_timeout_s, BATCHES_OF_SILENCE * worker.batch_s)
 
 
 def _thread_environment(threads: int) -> dict[str, str]:
@@ -226,10 +252,6 @@ def _thread_environment(threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _allowed_silence_s(worker: Worker, limits: Supervision) -> float:
-    return limits.silence_timeout_s if worker.ready else limits.start_timeout_s
 
 
 def _exit_code(worker: Worker) -> int:

@@ -26,11 +26,12 @@ from pipeline.chain import build_stage
 from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
-from pipeline.control import Beat, LineOrder, LineState, StageReport
+from pipeline.control import Beat, StageReport
 from pipeline.errors import ConfigError, DeviceError, LineError
 from pipeline.line import AS_THEY_COME, CHANNELS, Row, row_named, rows, stages_after
 from pipeline.logs import log_path, open_log, part_extra
 from pipeline.messages import MOST_TEXT, Failure, Message, Part, Reason, Stamp
+from pipeline.order_watch import ORPHAN_AFTER_NS, OrderWatch
 from pipeline.ports import DamagedMessageError, Ports
 from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
 from pipeline.stage import (
@@ -48,7 +49,6 @@ BLOCKED_MS = 2
 IN_FLIGHT_MS = 1
 """How often a device is asked for what it has finished."""
 CRASHED = 70
-ORPHAN_AFTER_NS = 10_000_000_000
 _PR_SET_PDEATHSIG = 1
 
 
@@ -72,8 +72,8 @@ class StageLoop:
         self._record = BatchRecord(costs)
         self._batcher = Batcher[Message](batch, costs, together=row.batch is not None)
         self._ports = Ports(row, context.worker, context.config, context.session)
-        self._order = LineOrder(context.session, LineState.PREOPERATIONAL, "starting", 0)
-        self._order_at_ns = clock()
+        alarm_s = context.config.supervision.silence_alarm_s
+        self._orders = OrderWatch(context.session, alarm_s, clock())
         self._beat_at_ns = 0
         self._failed = self._damaged = 0
         self._ready = self._terminated = False
@@ -104,16 +104,17 @@ class StageLoop:
 
     def _over(self) -> bool:
         self._read_order()  # first: opening or a large batch may have taken longer than allowed
-        orphan = self._clock() - self._order_at_ns > ORPHAN_AFTER_NS
+        orphan = self._orders.orphaned(self._clock())
         if orphan:
             self._log.error("no order for %d s: the supervisor is gone", ORPHAN_AFTER_NS // 10**9)
-        return self._terminated or orphan or self._row.name in self._order.stop
+        return self._terminated or orphan or self._row.name in self._orders.newest.stop
 
     def _turn(self) -> None:
         self._ports.flush()
         took = 0 if self._ports.blocked else self._work()
+        now_ns = self._clock()
         made = self._settle() + self._emit(
-            self._stage.tick(self._clock(), self._order, self._ports.room())
+            self._stage.tick(now_ns, self._orders.shown(now_ns), self._ports.room())
         )
         self._ports.flush()
         self._beat_if_due()
@@ -138,7 +139,7 @@ class StageLoop:
                 break
             if not done:
                 self._ports.wait(BLOCKED_MS)
-        self._emit(self._stage.tick(self._clock(), self._order, False))
+        self._emit(self._stage.tick(self._clock(), self._orders.newest, False))
         self._ports.flush()
 
     def _close(self, fault: str, code: int) -> None:
@@ -163,14 +164,13 @@ class StageLoop:
         known, order = control.damaged, control.order()
         if control.damaged > known:
             self._log.warning("%d orders cannot be read", control.damaged - known)
-        if order is not None and order.session == self._context.session:
-            self._order, self._order_at_ns = order, self._clock()
+        self._orders.note(order, self._clock())
 
     def _work(self, *, closing: bool = False) -> int:
         """Take in what is there and do what is due of it; how many parts that were."""
         while self._batcher.room(self._clock()) and (message := self._receive()) is not None:
             self._batcher.add(message, self._limit_ns(message), self._clock())
-        later = [self._order.costs_ms.get(name, ()) for name in self._after]
+        later = [self._orders.newest.costs_ms.get(name, ()) for name in self._after]
         step = self._batcher.step(self._clock(), later, closing=closing)
         for part in step.refused:
             self._refuse(part)
@@ -292,7 +292,7 @@ class StageLoop:
                 pid=os.getpid(),
                 session=self._context.session,
                 ready=self._ready and not fault,
-                capturing=self._order.capture,
+                capturing=self._orders.newest.capture,
                 received=dict(self._ports.received),
                 sent=dict(self._ports.sent),
                 failed=self._failed,

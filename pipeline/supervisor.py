@@ -123,12 +123,12 @@ class Supervisor:
     def _judge_trouble(self) -> None:
         """Say what is wrong while a process is away or somebody sounds an alarm, and its end."""
         loading = self._commander.loading
-        away, alarms = self._group.waiting_for(reloading=bool(loading)), self._alarms()
-        trouble = "; ".join([away] * bool(away) + alarms)
+        away, silent = self._group.waiting_for(reloading=bool(loading)), self._group.silent()
+        trouble = "; ".join(filter(None, [away, silent, *self._alarms()]))
         if trouble and trouble != self._order.cause:
             self._move(Event.TROUBLE, trouble)
         elif not trouble and self._trouble and self._order.cause == self._trouble:
-            was_away = self._trouble.startswith("waiting for ")
+            was_away = self._trouble.startswith(("waiting for ", "no sign of life from "))
             over = "all processes are ready again" if was_away else "the alarm is over"
             self._move(Event.MENDED, loading or over)
         self._trouble = trouble

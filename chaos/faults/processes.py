@@ -110,7 +110,7 @@ def _kill(_drawn: Random, stage: str) -> Fault:
 
 
 def _freeze(drawn: Random, stage: str) -> Fault:
-    hold_s = drawn.uniform(0.3, 4.0)
+    hold_s = drawn.uniform(0.3, 7.0)
     shows, detail = hold_s > SIGN_S, f"{hold_s:.1f} s"
     return Frozen(hold_s, shows=shows, hinders=stage in SPEAKING, stage=stage, detail=detail)
 
@@ -125,8 +125,9 @@ def _spend(drawn: Random) -> Fault:
 
 
 def _freeze_supervisor(drawn: Random) -> Fault:
-    """It neither moves parts nor gives verdicts: while it is away, there is nothing to show. Back
-    again, it may end the stages that it has not heard of.
+    """It neither moves parts nor gives verdicts, but nobody watches the line meanwhile. Back again, it
+    may end the stages that it has not heard of.
     """
     hold_s = drawn.uniform(0.5, 8.0)
-    return Frozen(hold_s, hinders=True, stage=SUPERVISOR, detail=f"{hold_s:.1f} s")
+    shows, detail = hold_s > SIGN_S, f"{hold_s:.1f} s"
+    return Frozen(hold_s, shows=shows, hinders=True, stage=SUPERVISOR, detail=detail)

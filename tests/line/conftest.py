@@ -48,6 +48,8 @@ class Plc:
         self._changed = threading.Condition()
         self.payloads: list[dict[str, Any]] = []
         self.states: list[str] = []
+        self.status_s: list[float] = []
+        """When each status came, by the monotonic clock."""
         self.said: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._commands = 0
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
@@ -64,6 +66,7 @@ class Plc:
                 self.payloads.append(payload)
             elif message.topic == f"{TOPIC}/status":
                 self.states.append(payload["state"])
+                self.status_s.append(time.monotonic())
             self.said[message.topic.rpartition("/")[2]].append(payload)
             self._changed.notify_all()
 

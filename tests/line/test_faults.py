@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
+from pipeline.config_file import line_file, load_line
 from pipeline.messages import Reason, Verdict
 
 pytestmark = pytest.mark.slow
@@ -41,6 +43,47 @@ def test_a_silent_stage_is_killed_and_replaced(line, plc, verify):
 
     line.wait_for("DEGRADED: waiting for segmentation")
     line.wait_for("RUNNING: all processes are ready again")
+    plc.wait_for_inspected(3)
+    assert line.stop() == 0
+    verify(line, plc)
+
+
+def test_a_frozen_process_shows_within_two_seconds_and_is_not_killed_for_it(line, plc, verify):
+    """With the times that a line has by default. A frozen supervisor is told by decision."""
+    line.start("--set", "camera.rate_hz=4", "--set", "supervision.silence_timeout_s=30")
+    plc.wait_for_inspected(3)
+    assert line.process is not None
+    pids = {stage: line.stage_pid(stage) for stage in ("preprocessing", "segmentation", "recorder")}
+    for stage, pid in (*pids.items(), ("the supervisor", line.process.pid)):
+        os.kill(pid, signal.SIGSTOP)
+        began_s = time.monotonic()
+        plc.wait_for_status("DEGRADED", f"no sign of life from {stage}")
+        seen_s = plc.status_s[-1] - began_s
+        os.kill(pid, signal.SIGCONT)
+        assert seen_s <= 2.0, f"{stage}: seen after {seen_s:.2f} s"
+        plc.wait_for_status("RUNNING")
+        plc.wait_for_inspected(2)
+    assert pids == {stage: line.stage_pid(stage) for stage in pids}
+    assert line.stop() == 0
+    verify(line, plc)
+
+
+def test_a_frozen_decision_shows_by_its_heartbeat(line, plc, verify):
+    line.start("--set", "camera.rate_hz=4")
+    plc.wait_for_inspected(3)
+    pid, period_s = line.stage_pid("decision"), load_line(line_file(3)).mqtt.heartbeat_s
+    assert 3 * period_s < 2.0, "three missing ones must show within 2 s"
+    count = len(plc.said["heartbeat"])
+    plc.wait(lambda seen: len(seen.said["heartbeat"]) > count + 4, "heartbeats")
+
+    os.kill(pid, signal.SIGSTOP)
+
+    line.wait_for("DEGRADED: no sign of life from decision")
+    frozen = len(plc.said["heartbeat"])
+    os.kill(pid, signal.SIGCONT)
+    plc.wait(lambda seen: len(seen.said["heartbeat"]) > frozen, "a heartbeat")
+    counters = [beat["counter"] for beat in plc.said["heartbeat"]]
+    assert counters == sorted(set(counters))
     plc.wait_for_inspected(3)
     assert line.stop() == 0
     verify(line, plc)

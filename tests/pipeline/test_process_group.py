@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import LineConfig
-from pipeline.control import Beat, StageReport
+from pipeline.control import Beat, StageLoad, StageReport
 from pipeline.line import row_named
 from pipeline.process_group import Loss, ProcessGroup, Worker
 from pipeline.run_folder import RunFolder
@@ -166,6 +166,46 @@ def test_a_ready_process_may_be_silent_only_so_long(
         assert watched.group.losses() == []
     watched.now_s += 5.1
     assert watched.loss(until).cause == "gave no sign of life for 5 s and was killed"
+
+
+def test_a_process_that_is_silent_is_named_long_before_it_is_killed(
+    watch: Callable[..., Watch], until: Until
+) -> None:
+    watched = watch("preprocessing")
+    (worker,) = watched.group.workers
+    watched.start()
+    watched.now_s += 3
+    assert (watched.group.losses(), watched.group.silent()) == ([], ""), "it is starting"
+    watched.beat(worker)
+    watched.now_s += 1.5
+    assert (watched.group.losses(), watched.group.silent()) == ([], "")
+    watched.now_s += 0.1
+    assert watched.group.losses() == []
+    assert watched.group.silent() == "no sign of life from preprocessing"
+    watched.beat(worker)
+    assert (watched.group.losses(), watched.group.silent()) == ([], "")
+    watched.now_s += 5.1
+    watched.loss(until)
+    assert watched.group.silent() == "", "it is away now"
+
+
+def test_a_stage_with_long_batches_may_be_silent_for_two_of_them(
+    watch: Callable[..., Watch], until: Until
+) -> None:
+    watched = watch("preprocessing")
+    (worker,) = watched.group.workers
+    watched.start()
+    watched.beat(worker, load=StageLoad(costs_ms=((1, 900.0), (8, 4000.0))))
+    watched.beat(worker, load=StageLoad())
+    watched.now_s += 7.9
+    assert (watched.group.losses(), watched.group.silent()) == ([], "")
+    watched.now_s += 0.2
+    assert watched.loss(until).cause == "gave no sign of life for 8 s and was killed"
+    watched.start()
+    watched.beat(worker)
+    watched.now_s += 1.6
+    assert watched.group.losses() == []
+    assert watched.group.silent(), "what another process took says nothing"
 
 
 def test_a_beat_of_an_earlier_process_says_nothing_of_this_one(

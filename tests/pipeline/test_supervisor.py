@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,75 +13,17 @@ import pytest
 import zmq
 
 from pipeline.config import LineConfig
-from pipeline.control import (
-    Beat,
-    LineOrder,
-    LineState,
-    LineStatistics,
-    StageLoad,
-    StageReport,
-)
+from pipeline.control import LineOrder, LineState, LineStatistics, StageLoad, StageReport
 from pipeline.errors import LineError
 from pipeline.line import rows
-from pipeline.line_view import LineView
 from pipeline.messages import Verdict
 from pipeline.run_folder import RunFolder
 from pipeline.supervisor import Supervisor
-from pipeline.wire import StageControl, new_context
+from pipeline.wire import new_context
+from played_line import Players, Views
 
 MakeConfig = Callable[..., LineConfig]
 STATISTICS = LineStatistics(7, dict.fromkeys(Verdict, 2), {}, {}, 1.0, None, "b", "c")
-
-
-class Views:
-    """An onlooker that remembers."""
-
-    def __init__(self) -> None:
-        self.views: list[LineView] = []
-
-    def show(self, view: LineView) -> None:
-        self.views.append(view)
-
-
-class Players(threading.Thread):
-    """Beats for every stage, and remembers the orders; `play` says what a stage reports."""
-
-    def __init__(self, folder: RunFolder, names: list[str]) -> None:
-        super().__init__(daemon=True)
-        self.orders: list[LineOrder] = []
-        self.over = threading.Event()
-        self._folder, self._names = folder, names
-
-    def play(self, stage: str, order: LineOrder) -> StageReport:
-        return StageReport()
-
-    def ready(self, stage: str, order: LineOrder) -> bool:
-        return True
-
-    def load(self, stage: str) -> StageLoad:
-        return StageLoad()
-
-    def run(self) -> None:
-        context = new_context()
-        control = StageControl(context, self._folder.path)
-        order = LineOrder("", LineState.PREOPERATIONAL, "", 0)
-        while not self.over.is_set():
-            control.socket.poll(20)
-            newest = control.order()
-            if newest is not None and newest != order:
-                order = newest
-                self.orders.append(order)
-            for name in self._names:
-                control.beat(self._beat(name, order))
-        control.close()
-        context.term()
-
-    def _beat(self, name: str, order: LineOrder) -> Beat:
-        heard = bool(self.orders)  # ready before, the line might run before it was listened to
-        ready, report = heard and self.ready(name, order), self.play(name, order)
-        session, pid = self._folder.session, os.getpid()
-        fields = (order.capture, {}, {}, 0, 0, 0, 1.0, report)
-        return Beat(name, 0, pid, session, ready, *fields, load=self.load(name))
 
 
 @pytest.fixture
@@ -264,6 +205,33 @@ def test_a_stage_that_is_away_makes_the_line_degraded(
     assert (LineState.DEGRADED, "waiting for segmentation", True) in told
     assert (LineState.RUNNING, "all processes are ready again", True) in told
     assert LineState.DEGRADED in {view.state for view in views.views}
+
+
+def test_a_stage_that_is_silent_makes_the_line_degraded(
+    config: LineConfig, folder: RunFolder
+) -> None:
+    class Line(Players):
+        silent = "segmentation"
+
+        def names(self) -> list[str]:
+            """Those that beat: all, but for the time from RUNNING to the alarm."""
+            states = [order.state for order in self.orders]
+            over = LineState.DEGRADED in states or LineState.RUNNING not in states
+            return [name for name in self._names if over or name != self.silent]
+
+        def play(self, stage: str, order: LineOrder) -> StageReport:
+            back = any("again" in order.cause for order in self.orders)
+            return StageReport(exhausted=stage == "acquisition" and back)
+
+    line = Line(folder, names_of(config))
+    _, views = run(config, folder, line)
+    told = list(dict.fromkeys((order.state, order.cause, order.capture) for order in line.orders))
+    assert told[2:4] == [
+        (LineState.DEGRADED, "no sign of life from segmentation", True),
+        (LineState.RUNNING, "all processes are ready again", True),
+    ]
+    health = {stage.health for view in views.views for stage in view.stages}
+    assert "silent" in health
 
 
 def test_a_flood_of_damaged_beats_is_counted_and_holds_no_order_up(
