@@ -256,7 +256,7 @@ class Supervision(Section):
     """Time that a process may take until it is ready."""
     silence_alarm_s: Annotated[float, Field(gt=0)] = 1.5
     """The line is DEGRADED while a process has not beaten for this long and for two batches."""
-    silence_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    silence_timeout_s: Annotated[float, Field(gt=0)] = 4.0
     """A process that does not beat for this long and for two batches is killed and restarted."""
     autostart: bool = True
     """Run as soon as all processes are ready; false waits in READY for the command start."""
