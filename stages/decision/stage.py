@@ -31,6 +31,7 @@ from plc.client import PlcClient
 from plc.payloads import Identity
 from stages.bundle_identity import stated_identity
 from stages.decision.belt import Belt
+from stages.decision.inspection_watch import InspectionWatch
 from stages.decision.ledger import Ledger, Now, Outcome, Place
 from stages.decision.ledger_journal import LedgerJournal, close_old_sessions, stored_lines
 from stages.decision.rule import DecisionRule
@@ -57,6 +58,7 @@ class DecisionStage:
         self._pass_share = context.config.reject_log.pass_image_share
         self._order = LineOrder(context.session, LineState.PREOPERATIONAL, "starting", 0)
         self._belt = Belt.of(context.config.timing)
+        self._inspection = InspectionWatch.of(context.config.timing)
         self._recipe_fault = ""
         self._behind_since_ns: int | None = None
         self._statistics: tuple[int, LineStatistics] | None = None
@@ -98,6 +100,7 @@ class DecisionStage:
         if order != self._order:
             self._follow(order)
         now = self._clock()
+        self._inspection.follow(order, now.monotonic_ns)
         self._journal.mend(now.monotonic_ns)
         records = self._ledger.expire(now)
         if self._numbers_are_missing(now.monotonic_ns):
@@ -113,7 +116,8 @@ class DecisionStage:
     def report(self) -> StageReport:
         """How far the ledger is, the totals, and whether the broker is there."""
         warnings = (self._ledger_warning(), self._plc.warning)
-        alarms = (self._recipe_fault, self._journal.fault, self._plc.alarm)
+        inspection = self._inspection.alarm(self._clock().monotonic_ns)
+        alarms = (self._recipe_fault, self._journal.fault, self._plc.alarm, inspection)
         return StageReport(
             last_sequence=self._ledger.announced_until,
             settled_sequence=self._ledger.settled_until,
@@ -230,9 +234,11 @@ class DecisionStage:
     def _publish(self, lines: Sequence[LedgerLine]) -> list[VerdictRecord]:
         """Record lines, and tell the PLC the verdicts among them, which are given back."""
         records = [line for line in self._record(lines) if isinstance(line, VerdictRecord)]
+        now_ns = self._clock().monotonic_ns
         for record in records:
             self._plc.publish_verdict(record)
             self._log_verdict(record)
+            self._inspection.note(record, now_ns)
         return records
 
     def _record(self, lines: Sequence[LedgerLine]) -> list[LedgerLine]:
