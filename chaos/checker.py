@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import msgspec
+
 from chaos.gates import CLOCKS_S, GateChecker
 from chaos.ledger import Account
 from chaos.proof import unproven
@@ -47,15 +49,11 @@ class Checker:
         self._ambiguous: set[Key] = set()
         self.killed_s: dict[str, float] = {}
         """Sessions that were killed, and when: no further word of their parts is due."""
-        self.clocks_disagree = Spans()
-        """While the line's clock is not the PLC's: a PLC then takes every deadline for another one,
-        and rejects good parts.
-        """
         self.hindered = Spans()
         """While verdicts may fail to get to the broker."""
         self._slow = Spans()
         """While what the broker has taken may expire there, since the PLC is slow to fetch it."""
-        self._gates = GateChecker(view, self.clocks_disagree)
+        self._gates = GateChecker(view)
 
     def judge(
         self, accounts: dict[str, Account], read_s: float, *, final: bool = False
@@ -71,7 +69,7 @@ class Checker:
         found += self._unknown(accounts, known_s)
         found += self._gates.judge(accounts, math.inf if final else read_s)
         if final:
-            found += self._gates.missing(accounts)
+            found += self._gates.missing()
             found += self._given_out(accounts)
         return found
 
@@ -112,7 +110,7 @@ class Checker:
         if key in self._ambiguous:
             return
         count = len(account.records.get(key[1], []))
-        heard = [item.payload for item in self._view.verdicts.get(key, [])]
+        heard = [_story(item.payload) for item in self._view.verdicts.get(key, [])]
         rejected = [item.payload for item in self._view.rejects.get(key, [])]
         texts = []
         if count != 1:
@@ -132,7 +130,7 @@ class Checker:
         if len(records) != 1:
             return  # said already
         record = records[0]
-        if heard and heard[0].payload != verdict_payload(record):
+        if heard and _story(heard[0].payload) != verdict_payload(record):
             said = _said(heard[0].payload)
             yield Violation(1, f"the PLC heard {said}, the ledger has another verdict", key)
         if not heard and (wrong := self._absence(key, account, record)):
@@ -217,6 +215,11 @@ def _is_due(account: Account, sequence: int, before_s: float) -> bool:
     """Whether a part was captured before this moment."""
     captured_s = account.captured_about_s(sequence)
     return captured_s is not None and captured_s < before_s
+
+
+def _story(payload: VerdictPayload) -> VerdictPayload:
+    """What is the same whenever a verdict is told."""
+    return msgspec.structs.replace(payload, remaining_ms=None, sent_ms=0)
 
 
 def _said(payload: VerdictPayload) -> tuple[str, str, float | None]:

@@ -18,7 +18,7 @@ from pipeline.config import LineConfig
 from pipeline.control import Command, LineState
 from pipeline.messages import Verdict
 from plc.access import Access
-from plc.gate import GateRegister, Key, Moment, TrackedPart
+from plc.gate import GateRegister, Key, TrackedPart
 from plc.payloads import (
     HeartbeatPayload,
     RejectPayload,
@@ -80,12 +80,12 @@ class _NotingRegister(GateRegister):
     gates: list[GateEvent] = field(default_factory=list)
     _looked_s: float = 0.0
 
-    def advance(self, now: Moment, position: float | None) -> Iterator[TrackedPart]:
-        for part in super().advance(now, position):
+    def advance(self, now_s: float, position: float | None) -> Iterator[TrackedPart]:
+        for part in super().advance(now_s, position):
             key = part.session, part.sequence
-            self.gates.append(GateEvent(now.s, key, bool(part.fired), self._looked_s))
+            self.gates.append(GateEvent(now_s, key, bool(part.fired), self._looked_s))
             yield part
-        self._looked_s = now.s
+        self._looked_s = now_s
 
 
 class PlcView:

@@ -142,17 +142,19 @@ class PlcClient:
         """Send a verdict now or never: False where it has expired, or where the broker is away or
         does not answer. What the gate must act on goes before it.
         """
-        remaining_ms = _remaining_ms(record)
+        now_ns = time.monotonic_ns()
+        remaining_ms, sent_ms = _remaining_ms(record, now_ns), now_ns // 1_000_000
         link = None if remaining_ms == 0 or self._stalled() else self._greeted_link()
         if link is None:
             self._delivery.absent(record.part)
             return False
         expiry_s = None if remaining_ms is None else math.ceil(remaining_ms / 1000)
-        reject = reject_payload(record, remaining_ms or 0)
+        reject = reject_payload(record, remaining_ms or 0, sent_ms)
         if reject is not None:
             self._send(link, Outgoing(self._topics.reject, reject, expiry_s=expiry_s))
             self._acks.expect(record.part.sequence, time.monotonic() + (remaining_ms or 0) / 1000)
-        message = Outgoing(self._topics.verdict, verdict_payload(record), expiry_s=expiry_s)
+        verdict = verdict_payload(record, remaining_ms, sent_ms)
+        message = Outgoing(self._topics.verdict, verdict, expiry_s=expiry_s)
         if self._send(link, message, record.part):
             return True
         self._delivery.absent(record.part)
@@ -200,6 +202,7 @@ class PlcClient:
                 state=self._order.state,
                 sequence=sequence,
                 settled=settled,
+                sent_ms=time.monotonic_ns() // 1_000_000,
             )
             self._send(link, Outgoing(self._topics.heartbeat, payload, qos=0))
 
@@ -360,12 +363,12 @@ class PlcClient:
         return EdgeNode(mqtt.sparkplug, BirthSequence(file, self._log))
 
 
-def _remaining_ms(record: VerdictRecord) -> int | None:
+def _remaining_ms(record: VerdictRecord, now_ns: int) -> int | None:
     """Milliseconds until a part is at the gate, cut; 0 if it has passed, None if nobody knows."""
     if record.late:
         return 0
     if record.deadline_monotonic_ns is not None:
-        return max(0, record.deadline_monotonic_ns - time.monotonic_ns()) // 1_000_000
+        return max(0, record.deadline_monotonic_ns - now_ns) // 1_000_000
     if record.deadline_wall_ns is None:
         return None
     return max(0, record.deadline_wall_ns - record.decided_wall_ns) // 1_000_000

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import msgspec
 
 from pipeline.messages import Verdict
 from pipeline.sequences import Sequences
-from plc.payloads import RejectPayload, UndeliveredPayload, VerdictPayload
+from plc.payloads import HeartbeatPayload, RejectPayload, UndeliveredPayload, VerdictPayload
+from plc.transit import TransitWatch
 
 Key = tuple[str, int]
 """Session and sequence: what a part is called on the wire."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Now, by the PLC's monotonic clock in seconds, and by the wall's."""
-
-    s: float
-    wall: datetime
 
 
 @dataclass
@@ -86,7 +78,8 @@ class GateReport(msgspec.Struct, frozen=True):
 @dataclass
 class GateRegister:
     """Knows every part that the line has spoken of. `belt_s`: from camera to gate, for a part of
-    which nothing is known but its number.
+    which nothing is known but its number. `now_s` is the PLC's own counting clock everywhere: no
+    wall clock is asked, so that nobody can set it.
     """
 
     belt_s: float
@@ -98,6 +91,7 @@ class GateRegister:
     _late: int = 0
     _repeated: int = 0
     _contradictions: int = 0
+    _transit: TransitWatch = field(default_factory=TransitWatch)
 
     @property
     def on_belt(self) -> int:
@@ -109,53 +103,58 @@ class GateRegister:
         """Parts that have passed the gate, or were fired at."""
         return len(self._behind)
 
-    def hear_of(self, session: str, sequence: int, now: Moment) -> None:
+    def heartbeat(self, payload: HeartbeatPayload, now_s: float) -> None:
+        """A sign of life, which says how long messages take at best."""
+        self._transit.held_up_s(payload.session, payload.sent_ms, now_s)
+        self.hear_of(payload.session, payload.sequence, now_s)
+
+    def hear_of(self, session: str, sequence: int, now_s: float) -> None:
         """The line has given out numbers up to this one; those that are new are on the belt."""
         if session != self._session:  # what was before we listened is not ours to judge
             self._session, self._known_until = session, sequence
         for number in range(self._known_until + 1, sequence + 1):
-            self._part(session, number, now)
+            self._part(session, number, now_s)
         self._known_until = max(self._known_until, sequence)
 
-    def verdict(self, payload: VerdictPayload, now: Moment) -> None:
+    def verdict(self, payload: VerdictPayload, now_s: float) -> None:
         """A verdict, for the part that it names and no other."""
-        part = self._part(payload.session, payload.sequence, now)
+        part = self._part(payload.session, payload.sequence, now_s)
+        left_s = self._left_s(payload, now_s)
         if part.verdict is not None:
             self._repeated += 1
             self._contradictions += part.verdict is not payload.verdict
             return
         part.verdict = payload.verdict
-        if payload.deadline is None:
+        if left_s is None:
             return  # nobody knows where it is, so it is no proof
-        deadline = _moment(payload.deadline)
-        left_s = (deadline - _moment(payload.decided_at)).total_seconds()
-        if self._place(part, left_s, deadline, payload.reject_position, now):
-            part.ahead_s = part.gate_s - now.s
+        if self._place(part, left_s, payload.reject_position, now_s):
+            part.ahead_s = part.gate_s - now_s
             part.proof = payload.verdict is Verdict.PASS
         else:
             self._late += 1
 
-    def reject(self, payload: RejectPayload, now: Moment) -> None:
+    def reject(self, payload: RejectPayload, now_s: float) -> None:
         """The small message for the gate; it never lets a part pass, and wants an ack."""
-        part = self._part(payload.session, payload.sequence, now)
-        left_s, deadline = payload.remaining_ms / 1000, _moment(payload.deadline)
-        part.rejected = self._place(part, left_s, deadline, payload.reject_position, now)
+        part = self._part(payload.session, payload.sequence, now_s)
+        left_s = self._left_s(payload, now_s)
+        assert left_s is not None, "a reject has a deadline"
+        part.rejected = self._place(part, left_s, payload.reject_position, now_s)
 
-    def undelivered(self, payload: UndeliveredPayload, now: Moment) -> None:
+    def undelivered(self, payload: UndeliveredPayload, now_s: float) -> None:
         """Parts whose verdict will not come, or perhaps did."""
         named = self._undelivered.setdefault(payload.session, Sequences())
         for item in (*payload.undelivered, *payload.unconfirmed):
             named.add(item.first, item.last)
             for sequence in range(item.first, item.last + 1):
-                self._part(payload.session, sequence, now)
+                self._part(payload.session, sequence, now_s)
 
-    def advance(self, now: Moment, position: float | None) -> Iterator[TrackedPart]:
+    def advance(self, now_s: float, position: float | None) -> Iterator[TrackedPart]:
         """The parts that are at the gate now, each with the decision whether to fire."""
         for key, part in list(self._on_belt.items()):
             if part.gate_position is not None and position is not None:
                 there = position >= part.gate_position
             else:
-                there = now.s >= part.gate_s
+                there = now_s >= part.gate_s
             if there:
                 part.fired = not part.proof
                 self._behind[key] = self._on_belt.pop(key)
@@ -181,33 +180,26 @@ class GateRegister:
             least_ahead_ms=round(min(ahead_ms), 1) if ahead_ms else None,
         )
 
-    def _part(self, session: str, sequence: int, now: Moment) -> TrackedPart:
+    def _part(self, session: str, sequence: int, now_s: float) -> TrackedPart:
         key = session, sequence
         part = self._on_belt.get(key) or self._behind.get(key)
         if part is None:
-            part = TrackedPart(session, sequence, now.s + self.belt_s)
+            part = TrackedPart(session, sequence, now_s + self.belt_s)
             self._on_belt[key] = part
         return part
 
-    def _place(
-        self,
-        part: TrackedPart,
-        left_s: float,
-        deadline: datetime,
-        position: float | None,
-        now: Moment,
-    ) -> bool:
-        """Where a part is at the gate; whether that is still to come.
-
-        Of the time that was left at the sending and the time until the deadline the shorter one
-        counts: a message that was held up, and clocks that disagree, cost a reject and no escape.
+    def _left_s(self, payload: VerdictPayload | RejectPayload, now_s: float) -> float | None:
+        """What is left until the part's deadline: what was left at the sending, less the time that
+        the message was held up. None where the deadline is not known.
         """
+        held_up_s = self._transit.held_up_s(payload.session, payload.sent_ms, now_s)
+        return None if payload.remaining_ms is None else payload.remaining_ms / 1e3 - held_up_s
+
+    def _place(
+        self, part: TrackedPart, left_s: float, position: float | None, now_s: float
+    ) -> bool:
+        """Where a part is at the gate; whether that is still to come."""
         if part.fired is not None:
             return False
-        left_s = min(left_s, (deadline - now.wall).total_seconds())
-        part.gate_s, part.gate_position = now.s + left_s, position
+        part.gate_s, part.gate_position = now_s + left_s, position
         return left_s > 0
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -38,6 +38,9 @@ Time = Annotated[
 ]
 Count = Annotated[int, Meta(ge=1)]
 Pixels = Annotated[int, Meta(ge=0)]
+SentMs = Annotated[
+    int, Meta(ge=0, description="Of the sending, by a clock of the line that only counts.")
+]
 
 
 class DefectBox(Struct, frozen=True, rename="camel"):
@@ -89,6 +92,10 @@ class VerdictPayload(
         str | None,
         Meta(description="Name of the part's pictures in the reject log, if it has any."),
     ]
+    remaining_ms: Annotated[
+        int | None, Meta(description="From sending to the deadline, whatever the clocks say.")
+    ]
+    sent_ms: SentMs
 
 
 class RejectPayload(
@@ -110,6 +117,7 @@ class RejectPayload(
         float | None, Meta(description="Of the belt when the part is at the gate.")
     ]
     simulated: bool
+    sent_ms: SentMs
 
 
 class StatusPayload(
@@ -141,6 +149,7 @@ class HeartbeatPayload(
     state: LineState
     sequence: Annotated[int, Meta(ge=0, description="Highest sequence given out so far.")]
     settled: Annotated[int, Meta(ge=0, description="Every part up to here has its verdict.")]
+    sent_ms: SentMs
 
 
 class SequenceRange(Struct, frozen=True, rename="camel"):
@@ -207,8 +216,10 @@ class Identity:
     calibration_id: str
 
 
-def verdict_payload(record: VerdictRecord) -> VerdictPayload:
-    """What the PLC hears of a part's verdict."""
+def verdict_payload(
+    record: VerdictRecord, remaining_ms: int | None = None, sent_ms: int = 0
+) -> VerdictPayload:
+    """What the PLC hears of a part's verdict. `remaining_ms`: None where no deadline is known."""
     return VerdictPayload(
         line=record.part.line,
         part_id=record.part.part_id,
@@ -234,10 +245,14 @@ def verdict_payload(record: VerdictRecord) -> VerdictPayload:
         encoder_position=_rounded(record.encoder_position),
         reject_position=_rounded(record.reject_position),
         image_ref=record.part.part_id if record.has_images else None,
+        remaining_ms=remaining_ms,
+        sent_ms=sent_ms,
     )
 
 
-def reject_payload(record: VerdictRecord, remaining_ms: int) -> RejectPayload | None:
+def reject_payload(
+    record: VerdictRecord, remaining_ms: int, sent_ms: int = 0
+) -> RejectPayload | None:
     """What the gate must act on; None for a PASS, and for a part whose deadline nobody knows."""
     if record.verdict is Verdict.PASS or record.deadline_wall_ns is None:
         return None
@@ -252,6 +267,7 @@ def reject_payload(record: VerdictRecord, remaining_ms: int) -> RejectPayload | 
         remaining_ms=remaining_ms,
         reject_position=_rounded(record.reject_position),
         simulated=record.simulated,
+        sent_ms=sent_ms,
     )
 
 

@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pipeline.config import LineConfig
 from pipeline.control import Command
 from plc.access import Access
-from plc.gate import GateRegister, GateReport, Moment
+from plc.gate import GateRegister, GateReport
 from plc.incoming import AckPayload, CommandPayload
 from plc.payloads import (
     HeartbeatPayload,
@@ -168,11 +167,11 @@ class PlcSimulator:
                 self._take(self._messages.get_nowait())
         except queue.Empty:
             pass  # the usual end of a cycle's messages
-        now = _now()
-        self._work_the_gate(now)
-        self._watch_heartbeat(now.s)
-        self._send_encoder(now.s)
-        self._send_commands(now.s)
+        now_s = time.monotonic()
+        self._work_the_gate(now_s)
+        self._watch_heartbeat(now_s)
+        self._send_encoder(now_s)
+        self._send_commands(now_s)
 
     def report(self) -> SimulatorReport:
         """What was seen so far."""
@@ -206,24 +205,26 @@ class PlcSimulator:
             self._unreadable += 1
             return
         self._hear(payload, message.retain)
-        now = _now()
+        if message.retain and kind is not StatusPayload:  # of long ago, and not kept by the line
+            return
+        now_s = time.monotonic()
         match payload:
             case VerdictPayload():
-                self.register.verdict(payload, now)
+                self.register.verdict(payload, now_s)
             case RejectPayload():
-                self.register.reject(payload, now)
+                self.register.reject(payload, now_s)
             case UndeliveredPayload():
-                self.register.undelivered(payload, now)
+                self.register.undelivered(payload, now_s)
                 self._say(f"undelivered: {payload.count} parts")
             case StatusPayload():
                 if not message.retain:  # a kept one counts parts of long ago
-                    self.register.hear_of(payload.session, payload.sequence, now)
+                    self.register.hear_of(payload.session, payload.sequence, now_s)
                 self._states.append(payload.state)
                 self._say(f"line {payload.line} {payload.state}: {payload.cause}")
             case HeartbeatPayload():
-                self.register.hear_of(payload.session, payload.sequence, now)
+                self.register.heartbeat(payload, now_s)
                 self._heartbeats += 1
-                self._alive, self._heard_s = True, now.s
+                self._alive, self._heard_s = True, now_s
             case ResponsePayload():
                 self._note_response(payload)
 
@@ -235,8 +236,8 @@ class PlcSimulator:
         self._responses.append(msgspec.to_builtins(response))
         self._say(f"{response.command}: {response.result} {response.reason}".rstrip())
 
-    def _work_the_gate(self, now: Moment) -> None:
-        for part in self.register.advance(now, self._position(now.s)):
+    def _work_the_gate(self, now_s: float) -> None:
+        for part in self.register.advance(now_s, self._position(now_s)):
             if part.fired and part.rejected and self._acknowledge:
                 self._publish(self._topics.ack, AckPayload(part.session, part.sequence))
                 self._acknowledged += 1
@@ -273,7 +274,3 @@ class PlcSimulator:
     def _publish(self, topic: str, payload: msgspec.Struct) -> None:
         if self._client.is_connected():  # else paho would keep it and send it too late
             self._client.publish(topic, msgspec.json.encode(payload), qos=1)
-
-
-def _now() -> Moment:
-    return Moment(time.monotonic(), datetime.now(UTC))

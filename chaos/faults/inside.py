@@ -60,15 +60,6 @@ class Switched(Fault):
 
 
 @dataclass
-class ClockStepped(Switched):
-    """The line's wall clock is an hour off, then right again; the PLC's is right all the time."""
-
-    def note(self, hall: Hall, from_s: float, to_s: float) -> None:
-        belt_s = hall.config.timing.deadline_ms / 1e3
-        hall.checker.clocks_disagree.add(from_s, to_s + belt_s)
-
-
-@dataclass
 class CameraDisturbed(Switched):
     """The camera does not show each part once, in order, when it passes."""
 
@@ -111,7 +102,7 @@ def kinds() -> Iterator[Kind]:
 
 
 def _clock(drawn: Random, step_ns: int) -> Fault:
-    return ClockStepped(drawn.uniform(1, 5), switch=CLOCK, value=step_ns)
+    return Switched(drawn.uniform(1, 5), switch=CLOCK, value=step_ns)
 
 
 def _camera(drawn: Random, mode: int) -> Fault:

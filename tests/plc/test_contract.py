@@ -55,6 +55,29 @@ def test_a_reject_is_small_and_says_how_much_time_is_left(running, rig):
     reject = msgspec.json.decode(message.payload)
     assert 500 < reject["remainingMs"] <= 1500
     assert (reject["sequence"], reject["rejectPosition"]) == (2, 812.04)
+    verdict = plc.next("verdict")
+    for key in ("remainingMs", "sentMs"):
+        assert verdict[key] == reject[key]
+    assert 0 <= time.monotonic_ns() // 1_000_000 - verdict["sentMs"] < 10_000
+
+
+def test_a_verdict_that_is_told_again_says_what_is_left_then(running, rig):
+    client, plc = running
+    record = rig.record(
+        1, Reason.BELOW_THRESHOLD, deadline_monotonic_ns=time.monotonic_ns() + 60_000_000_000
+    )
+    assert client.publish_verdict(record)
+    first = plc.next("verdict")
+    rig.until(lambda: time.monotonic_ns() // 1_000_000 > first["sentMs"])
+    assert client.publish_verdict(record)
+    again = plc.next("verdict")
+    passed_ms = again["sentMs"] - first["sentMs"]
+    assert passed_ms > 0
+    assert first["remainingMs"] - again["remainingMs"] == pytest.approx(passed_ms, abs=1)
+    changed = ("remainingMs", "sentMs")
+    assert [{k: v for k, v in p.items() if k not in changed} for p in (first, again)] == [
+        {k: v for k, v in first.items() if k not in changed}
+    ] * 2
 
 
 def test_a_part_that_nobody_knows_the_time_of_moves_no_gate(running, rig):

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
+from pipeline.control import LineState
 from pipeline.messages import Reason
 from pipeline.sequences import Sequences
-from plc.gate import GateRegister, Moment
-from plc.payloads import reject_payload, undelivered_payload, verdict_payload
+from plc.gate import GateRegister
+from plc.payloads import (
+    HeartbeatPayload,
+    reject_payload,
+    undelivered_payload,
+    verdict_payload,
+)
 
-DECIDED = datetime.fromisoformat("2026-11-22T07:15:02.310Z")
-LEFT_S = 1.813
-"""From decidedAt to the deadline of the rig's records, as the payload says."""
+SESSION = "20261122-071502-3f9a"
+DECIDED_MS, LEFT_MS = 86_412_077, 1812
+"""When the rig's verdicts are sent, by the line's counting clock, and what is left then."""
+LEFT_S = LEFT_MS / 1e3
 
 
-def at(seconds: float, wall_off_s: float = 0.0) -> Moment:
-    """A moment after the decision; the PLC's wall clock may be off."""
-    return Moment(1000.0 + seconds, DECIDED + timedelta(seconds=seconds + wall_off_s))
+def at(seconds: float) -> float:
+    """A moment after the decision, by the PLC's own clock."""
+    return 1000.0 + seconds
 
 
 @pytest.fixture
 def register():
     register = GateRegister(belt_s=2.0)
-    register.hear_of("20261122-071502-3f9a", 0, at(0))
+    register.heartbeat(beat(0), at(0))
     return register
 
 
-def fired(register, seconds, position=None, off_s=0.0):
+def beat(sequence, sent_s=0.0):
+    sent_ms = DECIDED_MS + round(1e3 * sent_s)
+    return HeartbeatPayload(3, SESSION, 1, LineState.RUNNING, sequence, 0, sent_ms)
+
+
+def fired(register, seconds, position=None):
     """(sequence, fired) of the parts that are at the gate by then."""
-    return [(p.sequence, p.fired) for p in register.advance(at(seconds, off_s), position)]
+    return [(p.sequence, p.fired) for p in register.advance(at(seconds), position)]
 
 
 def passed(rig, sequence, **changes):
-    return verdict_payload(rig.record(sequence, Reason.BELOW_THRESHOLD, **changes))
+    record = rig.record(sequence, Reason.BELOW_THRESHOLD, **changes)
+    return verdict_payload(record, LEFT_MS, DECIDED_MS)
 
 
 def rejected(rig, sequence):
-    return verdict_payload(rig.record(sequence))
+    return verdict_payload(rig.record(sequence), LEFT_MS, DECIDED_MS)
 
 
 def test_a_pass_in_time_lets_its_part_pass(rig, register):
@@ -52,14 +63,14 @@ def test_a_pass_in_time_lets_its_part_pass(rig, register):
 
 
 def test_silence_is_a_reject(register):
-    register.hear_of("20261122-071502-3f9a", 2, at(0))
+    register.hear_of(SESSION, 2, at(0))
     assert fired(register, 1.9) == []
     assert fired(register, 2.0) == [(1, True), (2, True)]
     assert (register.report().silent, register.report().wrong) == (2, 0)
 
 
 def test_a_pass_that_comes_too_late_changes_nothing_and_is_counted(rig, register):
-    register.hear_of("20261122-071502-3f9a", 1, at(0))
+    register.hear_of(SESSION, 1, at(0))
     assert fired(register, 2.0) == [(1, True)]
     register.verdict(passed(rig, 1), at(2.1))
     report = register.report()
@@ -72,16 +83,36 @@ def test_a_pass_that_was_held_up_beyond_its_deadline_is_no_proof(rig, register):
     assert (register.report().wrong, register.report().late) == (1, 1)
 
 
-@pytest.mark.parametrize("off_s", [3600.0, -3600.0])
-def test_clocks_that_disagree_cost_rejects_and_no_escape(rig, register, off_s):
-    register.verdict(passed(rig, 1), at(0, off_s))
-    (decision,) = fired(register, LEFT_S, off_s=off_s)
-    assert decision == (1, off_s > 0), "a clock that is ahead sees every message too late"
+@pytest.mark.parametrize("wrong_s", [3600, -3600])
+def test_a_wall_clock_that_is_set_costs_no_part_and_no_escape(rig, register, wrong_s):
+    record = rig.record(1, Reason.BELOW_THRESHOLD)
+    times = ("captured_wall_ns", "decided_wall_ns", "deadline_wall_ns")
+    wrong = {name: getattr(record, name) + wrong_s * 1_000_000_000 for name in times}
+    register.verdict(passed(rig, 1, **wrong), at(0.1))
+    register.verdict(passed(rig, 2, **wrong), at(LEFT_S + 0.1))
+    there = fired(register, LEFT_S + 0.1)
+    assert there == [(1, False), (2, True)], "the second was held up beyond its deadline"
+
+
+def test_a_message_that_was_held_up_has_less_time_left(rig, register):
+    register.verdict(passed(rig, 1), at(1.0))
+    register.reject(reject_payload(rig.record(2), LEFT_MS, DECIDED_MS), at(1.0))
+    assert fired(register, LEFT_S - 0.01) == []
+    assert fired(register, LEFT_S + 0.01) == [(1, False), (2, True)], "when they are at the gate"
+
+
+def test_heartbeats_tell_what_the_swiftest_message_takes(rig):
+    register = GateRegister(belt_s=2.0)
+    register.heartbeat(beat(0), at(3.0))
+    register.verdict(passed(rig, 1), at(3.0))
+    register.heartbeat(beat(1, sent_s=3.1), at(3.1))
+    register.verdict(passed(rig, 2), at(3.2))
+    assert fired(register, 3.2) == [(2, True)], "3.2 s on its way"
 
 
 def test_the_encoder_says_when_a_part_is_at_the_gate(rig, register):
     register.verdict(passed(rig, 1, reject_position=812.0), at(0))
-    register.reject(reject_payload(rig.record(2, reject_position=900.0), 1800), at(0))
+    register.reject(reject_payload(rig.record(2, reject_position=900.0), 1800, DECIDED_MS), at(0))
     assert fired(register, 60.0, position=811.9) == []
     assert fired(register, 60.0, position=812.0) == [(1, False)]
     assert fired(register, 60.0, position=899.9) == []
@@ -89,7 +120,7 @@ def test_the_encoder_says_when_a_part_is_at_the_gate(rig, register):
 
 
 def test_a_reject_alone_never_lets_a_part_pass(rig, register):
-    register.reject(reject_payload(rig.record(1), 300), at(0))
+    register.reject(reject_payload(rig.record(1), 300, DECIDED_MS), at(0))
     (part,) = register.advance(at(0.3), None)
     assert (part.fired, part.rejected) == (True, True)
 
@@ -106,15 +137,13 @@ def test_the_same_verdict_again_is_counted_and_another_one_stands_out(rig, regis
 
 def test_a_part_without_deadline_is_no_proof(rig, register):
     record = rig.record(1, Reason.NOT_ANNOUNCED, deadline_wall_ns=None, captured_wall_ns=None)
-    register.verdict(verdict_payload(record), at(0))
+    register.verdict(verdict_payload(record, None, DECIDED_MS), at(0))
     assert fired(register, 2.0) == [(1, True)]
     assert register.report().right == 1
 
 
 def test_what_the_line_names_as_undelivered_is_rejected_and_counted(rig, register):
-    named = undelivered_payload(
-        3, "20261122-071502-3f9a", Sequences([(1, 3)]), Sequences([(4, 4)]), 0
-    )
+    named = undelivered_payload(3, SESSION, Sequences([(1, 3)]), Sequences([(4, 4)]), 0)
     register.undelivered(named, at(0))
     register.undelivered(named, at(0))
     assert [decision for _, decision in fired(register, 2.0)] == [True] * 4
@@ -133,4 +162,3 @@ def test_nothing_seen_is_nothing_reported(register):
     report = register.report()
     assert (report.parts, report.least_ahead_ms) == (0, None)
     assert "none came in time" in report.text()
-    assert DECIDED.tzinfo == UTC

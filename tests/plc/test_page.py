@@ -73,12 +73,12 @@ def test_the_lines_examples_are_what_it_says(rig):
         order.since_wall_ns,
     )
     real = [
-        verdict_payload(rejected),
-        verdict_payload(late),
-        reject_payload(rejected, 1812),
+        verdict_payload(rejected, 1812, 86_412_077),
+        verdict_payload(late, 19, 86_413_870),
+        reject_payload(rejected, 1812, 86_412_077),
         status_payload(3, rig.with_batch(order, "B-2026-117"), IDENTITY, sequence=123),
         will_payload(3, order.session),
-        HeartbeatPayload(3, order.session, 4711, LineState.RUNNING, 131, 122),
+        HeartbeatPayload(3, order.session, 4711, LineState.RUNNING, 131, 122, 86_412_410),
         response_payload(3, order.session, refused),
         undelivered_payload(
             3, order.session, Sequences([(119, 126)]), Sequences([(118, 118)]), order.since_wall_ns

@@ -109,7 +109,7 @@ def test_there_is_no_reject_for_a_pass_or_without_a_deadline(rig):
 
 @pytest.mark.parametrize("state", list(LineState))
 def test_every_heartbeat_and_response_fits_its_schema(state):
-    check("heartbeat", HeartbeatPayload(3, "s", 1, state, 0, 0))
+    check("heartbeat", HeartbeatPayload(3, "s", 1, state, 0, 0, 0))
     for accepted in (True, False):
         answer = Answer("a", Command.PAUSE, accepted, "", state, 0)
         check("response", response_payload(3, "s", answer))
