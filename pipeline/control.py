@@ -152,7 +152,7 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
     while something outside is wrong (a broker away, a camera lost), else empty. `alarm`: one
     sentence while parts or the PLC suffer from it, which makes the line DEGRADED. `requests`:
     commands that wait for their answers. `refused`: messages from outside the line that could not
-    be used.
+    be used. `unrecorded`: verdicts that the reject log lacks at the end.
     """
 
     last_sequence: Number = 0
@@ -164,6 +164,7 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
     alarm: str = ""
     requests: tuple[Request, ...] = ()
     refused: int = 0
+    unrecorded: int = 0
 
 
 class StageLoad(Struct, frozen=True, forbid_unknown_fields=True):

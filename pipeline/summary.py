@@ -19,7 +19,7 @@ class RunSummary(msgspec.Struct, frozen=True):
 
     `stages`: the batches of each process that had any, since it was last started. `gpus`: those
     that the line computes on. `refused`: messages that each process could not use, since it was
-    last started.
+    last started. `unrecorded`: verdicts that the reject log does not have yet.
     """
 
     line: int
@@ -28,6 +28,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     stages: dict[str, StageLoad] = {}
     gpus: tuple[GpuSummary, ...] = ()
     refused: dict[str, int] = {}
+    unrecorded: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The mapping that `--summary FILE` writes."""
@@ -46,6 +47,7 @@ class RunSummary(msgspec.Struct, frozen=True):
             "stages": msgspec.to_builtins(self.stages, str_keys=True),
             "gpus": msgspec.to_builtins(self.gpus),
             "refused": self.refused,
+            "unrecorded": self.unrecorded,
         }
 
     def write(self, file: Path) -> None:
@@ -77,5 +79,10 @@ class RunSummary(msgspec.Struct, frozen=True):
             lines.append(
                 f"  truth: {truth.defective} defective parts, {truth.escapes} of them passed "
                 f"(escapes); {truth.good} good parts, {truth.overkill} of them rejected (overkill)"
+            )
+        if self.unrecorded:
+            lines.append(
+                f"  {self.unrecorded} verdicts are not in the reject log yet: the next start "
+                "records them from the ledger"
             )
         return "\n".join(line for line in lines if line.strip())

@@ -310,6 +310,7 @@ class Supervisor:
             loads,
             self._gpus.summaries(),
             self._refusals(),
+            sum(w.beat.report.unrecorded for w in self._workers("recorder") if w.beat is not None),
         )
 
     def _refusals(self) -> dict[str, int]:

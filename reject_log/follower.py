@@ -7,6 +7,7 @@ committed is what is read on from.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.journal import Segment, decode, read_lines, segments
 from pipeline.messages import AnnouncedNote, LedgerLine, Part, VerdictRecord
 from reject_log.store import Position, Store
 
+_VERDICT = b'"verdict/1"'
 _decoder: msgspec.json.Decoder[LedgerLine] = msgspec.json.Decoder(LedgerLine)
 
 
@@ -51,6 +53,17 @@ def next_chunk(folder: Path, session: str, store: Store, limit: int) -> Chunk | 
             if chunk is not None:
                 return chunk
     return None
+
+
+def unread_verdicts(folder: Path, positions: Mapping[str, Position]) -> int:
+    """Verdicts in the journal behind what is read of each session. Raises OSError."""
+    count = 0
+    for segment in segments(folder):
+        position = positions.get(segment.session, Position(segment, 0))
+        if segment >= position.segment:
+            offset = position.offset if segment == position.segment else 0
+            count += sum(_VERDICT in line[:40] for line, _ in read_lines(folder, segment, offset))
+    return count
 
 
 def finished_segments(folder: Path, session: str, store: Store) -> list[Segment]:

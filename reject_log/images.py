@@ -8,6 +8,7 @@ looking at and are JPEG at quality 92, a sixth of the size.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -25,6 +26,8 @@ from pipeline.messages import Defect, Evidence, Part, VerdictRecord
 JPEG_QUALITY = 92
 HEAT_OPACITY = 0.7
 """Share of the colour where the defect is certain; it falls with the root of the probability."""
+KEPT_FREE_BYTES, KEPT_FREE_SHARE = 64 << 20, 0.25
+"""Pictures leave so much of the disk to the verdicts: 64 MB, or a quarter of a smaller disk."""
 _BOX_BGR = (255, 255, 255)
 _BOX_MARGIN_PX = 3
 _UNFINISHED = ".unfinished"
@@ -116,6 +119,7 @@ class ImageWriter:
         hour = hour_of(self._clock_wall_ns())
         part_id = evidence.part.part_id
         try:
+            self._leave_room()
             for picture, image in draw(evidence):
                 path = picture_path(self._folder, evidence.part, hour, picture)
                 self._write_file(path, encode(image, picture))
@@ -124,6 +128,15 @@ class ImageWriter:
             self.failed += 1
             self.problem = getattr(error, "strerror", None) or str(error)
             self._log.error("part %s: its pictures could not be stored: %s", part_id, error)
+
+    def _leave_room(self) -> None:
+        """Raises OSError where what is left of the disk belongs to the verdicts."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(self._folder)
+        kept = min(KEPT_FREE_BYTES, int(KEPT_FREE_SHARE * disk.f_blocks * disk.f_frsize))
+        if disk.f_bavail * disk.f_frsize < kept:
+            reason = f"less than {kept / 2**20:.3g} MB are free, which are kept for the verdicts"
+            raise OSError(errno.ENOSPC, reason)
 
     def _write_file(self, path: Path, data: bytes) -> None:
         unfinished = self._folder / _UNFINISHED / path.name

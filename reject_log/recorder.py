@@ -8,15 +8,16 @@ the journal keeps everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from pipeline.control import LineOrder, StageReport
 from pipeline.errors import LineError
 from pipeline.messages import Evidence, Message
 from pipeline.stage import Stage, StageContext
-from reject_log.follower import Chunk, finished_segments, next_chunk
+from reject_log.follower import Chunk, finished_segments, next_chunk, unread_verdicts
 from reject_log.images import ImageWriter, images_folder
-from reject_log.store import Store, database_path
+from reject_log.store import Position, Store, database_path
 
 LINES_PER_TICK = 500
 """Bounds a tick to some ten milliseconds, so that beats and pictures get their turn."""
@@ -27,6 +28,9 @@ ALARM_FROM = 2
 """Attempts that fail one after the other before the PLC hears of it: another program may hold the
 database for a moment."""
 TIDY_NS = 1_000_000_000
+CLOSE_NS, MEND_NS, PAUSE_S = 7_000_000_000, 3_000_000_000, 0.2
+"""At its end the recorder reads on for 7 s at most, and tries a failing database for 3 s: the
+supervisor waits for 10 s."""
 
 
 def build(context: StageContext) -> Stage:
@@ -40,7 +44,13 @@ class Recorder:
     `damaged` counts the journal's lines that could not be read and were left out.
     """
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        clock: Callable[[], int] = time.monotonic_ns,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock, self._pause = clock, pause
         self._log = context.log
         self._session = context.session
         self._journal = context.config.ledger_folder
@@ -52,6 +62,8 @@ class Recorder:
         self._failures = 0
         self._next_look_ns = 0
         self._next_tidy_ns = 0
+        self._positions: dict[str, Position] = {}
+        self._unrecorded = 0
         self.damaged = 0
 
     def open(self) -> None:
@@ -85,23 +97,55 @@ class Recorder:
         """
         warnings = [text for text in (self._problem, self._image_warning()) if text]
         alarm = self._problem if self._failures >= ALARM_FROM else ""
-        return StageReport(idle=self._at_end, warning=" ".join(warnings), alarm=alarm)
+        return StageReport(
+            idle=self._at_end,
+            warning=" ".join(warnings),
+            alarm=alarm,
+            unrecorded=self._unrecorded,
+        )
 
     def close(self) -> None:
-        """Read the journal to its end, unless the database fails, and close."""
-        while self._attempt() and not self._at_end:
-            continue
+        """Read the journal to its end, and close. What a failing database does not take stays in
+        the journal for the next start, and is counted.
+        """
+        self._read_to_the_end()
         if self._at_end:
             self._tidy()
+        else:
+            self._count_unrecorded()
         self._close_store()
         if self.damaged:
             self._log.warning("%d damaged lines of the journal were left out", self.damaged)
+
+    def _read_to_the_end(self) -> None:
+        began_ns = worked_ns = self._clock()
+        while True:
+            if self._attempt():
+                worked_ns = self._clock()
+            else:
+                self._pause(PAUSE_S)
+            now_ns = self._clock()
+            if self._at_end or now_ns - began_ns > CLOSE_NS or now_ns - worked_ns > MEND_NS:
+                return
+
+    def _count_unrecorded(self) -> None:
+        try:
+            self._unrecorded = unread_verdicts(self._journal, self._positions)
+        except OSError as error:
+            self._log.error("journal: what is not recorded cannot be counted: %s", error)
+        self._log.error(
+            "%d verdicts are not in the reject log; they stay in the journal in %s, from which the "
+            "next start of the line records them",
+            self._unrecorded,
+            self._journal,
+        )
 
     def _attempt(self) -> bool:
         """Read one chunk; False, with the cause kept for the operator, where that failed."""
         try:
             if self._store is None:
                 self._store = Store(self._database)
+                self._positions = self._store.positions()
             self._read_on(self._store)
         except (LineError, OSError) as error:
             self._at_end = False
@@ -118,6 +162,7 @@ class Recorder:
         self._at_end = chunk is None
         if chunk is not None:
             refused = store.record(chunk.records, chunk.position, chunk.announced)
+            self._positions[chunk.position.segment.session] = chunk.position
             self._note_damage(chunk, refused)
 
     def _note_damage(self, chunk: Chunk, refused: int) -> None:

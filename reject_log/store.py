@@ -84,6 +84,12 @@ class Store:
             ).fetchone()
         return Position(Segment(session, row[0]), row[1]) if row else None
 
+    def positions(self) -> dict[str, Position]:
+        """How far each session's journal is read, of those that were ever read."""
+        with explained(self._path):
+            rows = self._database.execute("SELECT session, segment, offset FROM journal").fetchall()
+        return {row[0]: Position(Segment(row[0], row[1]), row[2]) for row in rows}
+
     def waiting(self, session: str) -> int:
         """Number of announced parts of a session that have no verdict yet."""
         with explained(self._path):

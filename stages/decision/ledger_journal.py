@@ -93,9 +93,10 @@ class LedgerJournal:
         """Write what waits, if the disk takes it now, and close the file."""
         while self.fault and self._write_kept():
             continue
-        if self._kept or self.lost:
-            lost = len(self._kept) + self.lost
-            self._log.error("ledger: %d lines could not be written and are lost", lost)
+        self.lost += len(self._kept)
+        self._kept.clear()
+        if self.lost:
+            self._log.error("ledger: %d lines could not be written and are lost", self.lost)
         if self._writer is not None:
             self._writer.close()
 

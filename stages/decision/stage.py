@@ -255,10 +255,10 @@ class DecisionStage:
 
     def _ledger_warning(self) -> str:
         waiting, lost = self._journal.waiting, self._journal.lost
+        if not waiting:
+            return f"{lost} lines of the ledger could not be written and are lost" if lost else ""
         missing = f", {lost} are lost" if lost else ""
-        return (
-            f"{waiting} lines of the ledger wait for its disk{missing}" if waiting else missing[2:]
-        )
+        return f"{waiting} lines of the ledger wait for its disk{missing}"
 
     def _log_verdict(self, record: VerdictRecord) -> None:
         level = logging.DEBUG if record.verdict is Verdict.PASS else logging.INFO

@@ -10,6 +10,7 @@ import pytest
 
 from full_disk import full_disk_of
 from pipeline.messages import Reason, Verdict
+from small_disk import fill, small_disk
 
 pytestmark = pytest.mark.slow
 PATIENT = ("--set", "timing.deadline_ms=30000")
@@ -56,6 +57,33 @@ def test_a_full_disk_of_the_reject_log_is_told_and_costs_no_verdict(line, plc, v
     plc.wait_for_status("RUNNING", "the alarm is over")
     assert line.stop() == 0
     assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))
+
+
+def test_a_line_that_ends_on_a_full_disk_says_what_its_log_lacks_and_records_it_later(line, plc):
+    line.data_folder.mkdir()
+    with small_disk(line.data_folder, "8m"):
+        for name in ("ledger", "log"):
+            (line.folder / name).mkdir()
+            (line.data_folder / name).symlink_to(line.folder / name)
+        line.start(*PATIENT, "--set", "camera.rate_hz=4")
+        plc.wait_for_inspected(3)
+        ballast = fill(line.data_folder)
+        plc.wait_for_status("DEGRADED", "disk is full")
+        plc.wait_for_inspected(3)
+
+        assert line.stop() == 0
+
+        said = line.summary
+        assert said["unrecorded"] > 0
+        line.wait_for(f"{said['unrecorded']} verdicts are not in the reject log yet")
+        ballast.unlink()
+        line.start("--parts", "3", "--set", "camera.rate_hz=4")
+        assert line.wait() == 0
+        assert list(line.data_folder.glob("*.sqlite-*")) == []
+        logged = [r.part.sequence for r in line.records() if r.part.session == said["session"]]
+        assert logged == list(range(1, said["parts"] + 1))
+        assert len(line.records()) == said["parts"] + 3
+        assert line.summary["unrecorded"] == 0
 
 
 def test_decision_killed_on_a_full_disk_says_nothing_better_afterwards(line, plc, verify):

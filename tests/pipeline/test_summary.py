@@ -26,7 +26,7 @@ STATISTICS = LineStatistics(
 )
 LOAD = StageLoad({1: 4, 8: 20}, 3, Percentiles(30.5, 31, 32), None, ((1, 60.5), (8, 333.0)))
 SUMMARY = RunSummary(
-    3, "20261122-071502-3f9a", STATISTICS, {"reconstruction": LOAD}, (), {"decision": 2}
+    3, "20261122-071502-3f9a", STATISTICS, {"reconstruction": LOAD}, (), {"decision": 2}, 4
 )
 NOTHING = RunSummary(
     3, "s", LineStatistics(0, dict.fromkeys(Verdict, 0), {}, {}, 0.0, None, "b", "c")
@@ -60,6 +60,7 @@ def test_the_json_has_the_agreed_keys_and_values(tmp_path: Path) -> None:
         },
         "gpus": [],
         "refused": {"decision": 2},
+        "unrecorded": 4,
     }
 
 
@@ -77,13 +78,14 @@ def test_statistics_that_came_over_the_wire_give_the_same_summary() -> None:
     assert again.to_json() == SUMMARY.to_json()
 
 
-def test_the_text_says_it_in_four_lines() -> None:
+def test_the_text_says_it_in_five_lines() -> None:
     assert SUMMARY.text().splitlines() == [
         "Line 3: 13 parts, 9 PASS, 3 REJECT, 1 UNINSPECTED, 5.8 parts/s",
         "  capture to verdict p50 120 ms, p90 180 ms, p99 241 ms",
         "  BELOW_THRESHOLD 9, ABOVE_THRESHOLD 3, DEADLINE 1",
         "  truth: 4 defective parts, 1 of them passed (escapes); 9 good parts, 2 of them rejected "
         "(overkill)",
+        "  4 verdicts are not in the reject log yet: the next start records them from the ledger",
     ]
 
 

@@ -14,7 +14,15 @@ from pipeline.journal import JournalWriter, segments
 from pipeline.messages import Defect, Evidence, Part, Verdict
 from pipeline.stage import StageContext
 from reject_log.images import find_pictures, images_folder
-from reject_log.recorder import LINES_PER_TICK, POLL_NS, RETRY_NS, Recorder, build
+from reject_log.recorder import (
+    CLOSE_NS,
+    LINES_PER_TICK,
+    MEND_NS,
+    POLL_NS,
+    RETRY_NS,
+    Recorder,
+    build,
+)
 from reject_log.store import ReadStore, database_path
 
 SESSION = "20261122-071502-3f9a"
@@ -214,12 +222,16 @@ def test_a_full_database_is_tried_again(config, recorder, clock, make_record):
     assert recorded(config) == list(range(1, 100))
 
 
-def test_close_gives_up_on_a_broken_database(config, recorder, make_record):
+def test_close_gives_up_on_a_broken_database(config, make_record):
+    waited_s: list[float] = []
+    context = StageContext(config, SESSION, 0, logging.getLogger("recorder"))
+    recorder = Recorder(context, lambda: round(1e9 * sum(waited_s)), waited_s.append)
     JournalWriter(config.ledger_folder, SESSION).append(make_record(1))
     database_path(config).mkdir(parents=True)
     recorder.open()
     recorder.close()
-    assert not recorder.report().idle
+    assert MEND_NS / 1e9 <= sum(waited_s) <= CLOSE_NS / 1e9
+    assert (recorder.report().idle, recorder.report().unrecorded) == (False, 1)
     assert len(segments(config.ledger_folder)) == 1
 
 

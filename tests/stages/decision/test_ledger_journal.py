@@ -304,6 +304,7 @@ def test_what_waits_at_the_end_is_written_or_said_to_be_lost(
         other.announce(3, 4, 5)
         other.journal.close()
     assert "3 lines could not be written and are lost" in caplog.text
+    assert (other.journal.waiting, other.journal.lost) == (0, 3)
 
 
 def test_old_sessions_on_a_full_disk_are_closed_by_a_later_start(
