@@ -241,6 +241,14 @@ class Evidence(Message, frozen=True, tag=f"evidence/{SCHEMA_VERSION}"):
     anomaly_map: np.ndarray
 
 
+class Delivery(StrEnum):
+    """What the broker has said of a verdict."""
+
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    """It was not sent, or never confirmed, and the PLC was told so."""
+
+
 class VerdictRecord(
     Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", tag="verdict/1"
 ):
@@ -248,7 +256,8 @@ class VerdictRecord(
 
     `score` is raw and None where there is none; `latency_ms` runs from capture to decision; `late`
     says that the verdict was decided after the deadline, as when a restarted line closes old parts.
-    Positions are in units of the PLC's encoder, None where it has not sent any.
+    Positions are in units of the PLC's encoder, None where it has not sent any. `delivery` is known
+    to the reject log alone, and None while the broker has said nothing.
     """
 
     part: Part
@@ -275,6 +284,7 @@ class VerdictRecord(
     batch: str = ""
     encoder_position: float | None = None
     reject_position: float | None = None
+    delivery: Delivery | None = None
 
 
 class SessionNote(

@@ -16,7 +16,7 @@ import msgspec
 
 from pipeline.errors import LineError
 from pipeline.journal import Segment, decode, read_lines, segments
-from pipeline.messages import AnnouncedNote, LedgerLine, Part, VerdictRecord
+from pipeline.messages import AnnouncedNote, LedgerLine, Part, PublishedNote, VerdictRecord
 from reject_log.store import Position, Store
 
 _VERDICT = b'"verdict/1"'
@@ -33,6 +33,7 @@ class Chunk:
 
     records: tuple[VerdictRecord, ...]
     announced: tuple[Part, ...]
+    published: tuple[PublishedNote, ...]
     damaged: tuple[str, ...]
     position: Position
     restarted: bool = False
@@ -100,7 +101,7 @@ def _is_read(folder: Path, segment: Segment, position: Position) -> bool:
 def _read(folder: Path, position: Position, limit: int) -> Chunk | None:
     restarted = not _ends_a_line(folder, position)
     offset = 0 if restarted else position.offset
-    records, announced, damaged = [], [], []
+    records, announced, published, damaged = [], [], [], []
     for line, behind in islice(read_lines(folder, position.segment, offset), limit):
         offset = behind
         try:
@@ -112,11 +113,14 @@ def _read(folder: Path, position: Position, limit: int) -> Chunk | None:
             records.append(entry)
         elif isinstance(entry, AnnouncedNote):
             announced.append(entry.part)
+        elif isinstance(entry, PublishedNote):
+            published.append(entry)
     if not offset or offset == position.offset:
         return None
     return Chunk(
         tuple(records),
         tuple(announced),
+        tuple(published),
         tuple(damaged),
         Position(position.segment, offset),
         restarted,

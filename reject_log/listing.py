@@ -12,12 +12,29 @@ from typing import Any
 
 import msgspec
 
-from pipeline.messages import REASON_TEXT, Defect, Stamp, Verdict, VerdictRecord
+from pipeline.messages import REASON_TEXT, Defect, Delivery, Stamp, Verdict, VerdictRecord
 from reject_log.images import Picture, find_pictures
 
-_HEADINGS = ("TIME", "PART", "VERDICT", "REASON", "SCORE", "DEFECT", "LATENCY", "IMAGE")
+_HEADINGS = (
+    "TIME",
+    "PART",
+    "VERDICT",
+    "REASON",
+    "SCORE",
+    "DEFECT",
+    "LATENCY",
+    "RECIPE",
+    "BATCH",
+    "PLC",
+    "IMAGE",
+)
 _SHOWN_FIRST = (Picture.HEAT, Picture.FRAME, Picture.RECONSTRUCTION)
 _NONE = "-"
+_DELIVERY: dict[Delivery | None, str] = {
+    None: "not confirmed by the broker",
+    Delivery.DELIVERED: "delivered: the broker has confirmed it",
+    Delivery.UNDELIVERED: "undelivered, and the PLC was told so",
+}
 
 
 def table(records: Sequence[VerdictRecord], images: Path) -> str:
@@ -76,6 +93,9 @@ def _row(record: VerdictRecord, images: Path) -> tuple[str, ...]:
         _score(record),
         _defect_size(record.defects),
         _NONE if record.latency_ms is None else f"{record.latency_ms:.0f} ms",
+        record.recipe or _NONE,
+        record.batch or _NONE,
+        record.delivery or _NONE,
         _first_picture(record, images),
     )
 
@@ -128,14 +148,23 @@ def _facts(record: VerdictRecord) -> list[str]:
         ("Threshold", repr(record.threshold)),
         ("Calibration", record.calibration_id),
         ("Model bundle", record.bundle_id),
+        ("Recipe", record.recipe or "not known"),
+        ("Batch", record.batch or _NONE),
         ("Captured", _moment(record.captured_wall_ns)),
         ("Decided", _moment(record.decided_wall_ns)),
         ("Deadline", _moment(record.deadline_wall_ns)),
         ("Latency", _NONE if record.latency_ms is None else f"{record.latency_ms:.1f} ms"),
+        ("Encoder", _position(record.encoder_position)),
+        ("At the gate", _position(record.reject_position)),
+        ("To the PLC", _DELIVERY[record.delivery]),
         ("Source", f"{record.source}{' (simulated)' if record.simulated else ''}"),
         ("Truth", _truth(record)),
     ]
     return [f"{name:<14}{value}" for name, value in facts]
+
+
+def _position(position: float | None) -> str:
+    return _NONE if position is None else f"{position:.3f} (in the encoder's units)"
 
 
 def _moment(wall_ns: int | None) -> str:

@@ -161,7 +161,7 @@ class Recorder:
         chunk = next_chunk(self._journal, self._session, store, LINES_PER_TICK)
         self._at_end = chunk is None
         if chunk is not None:
-            refused = store.record(chunk.records, chunk.position, chunk.announced)
+            refused = store.record(chunk.records, chunk.position, chunk.announced, chunk.published)
             self._positions[chunk.position.segment.session] = chunk.position
             self._note_damage(chunk, refused)
 

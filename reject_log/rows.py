@@ -7,10 +7,28 @@ from typing import Any
 
 import msgspec
 
-from pipeline.messages import Defect, Part, Reason, Stamp, Truth, Verdict, VerdictRecord
+from pipeline.messages import (
+    Defect,
+    Delivery,
+    Part,
+    Reason,
+    Stamp,
+    Truth,
+    Verdict,
+    VerdictRecord,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of `SCHEMA`; kept in the database as `PRAGMA user_version`."""
+
+ADDED = {
+    "recipe": "TEXT NOT NULL DEFAULT ''",
+    "batch": "TEXT NOT NULL DEFAULT ''",
+    "encoder_position": "REAL",
+    "reject_position": "REAL",
+    "delivery": "TEXT",
+}
+"""Columns of version 2. Of parts that were recorded before, nobody knows them: empty or NULL."""
 
 COLUMNS = (
     "line",
@@ -34,9 +52,10 @@ COLUMNS = (
     "defects",
     "stamps",
     "has_images",
+    *ADDED,
 )
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE parts (
     line INTEGER NOT NULL,
     session TEXT NOT NULL,
@@ -59,6 +78,7 @@ CREATE TABLE parts (
     defects TEXT NOT NULL,
     stamps TEXT NOT NULL,
     has_images INTEGER NOT NULL,
+    {", ".join(f"{name} {kind}" for name, kind in ADDED.items())},
     PRIMARY KEY (session, sequence)
 );
 CREATE INDEX parts_by_time ON parts (decided_wall_ns, verdict);
@@ -77,9 +97,18 @@ CREATE TABLE journal (
 """`parts`: verdicts. `waiting`: announced parts without one. `journal`: how far each session of
 the journal is read; written in the transaction that holds the rows read up to there."""
 
+MIGRATIONS = {
+    1: "; ".join(f"ALTER TABLE parts ADD COLUMN {name} {kind}" for name, kind in ADDED.items())
+}
+"""What makes a database of this version one of the next."""
+
 INSERT = (
     f"INSERT OR IGNORE INTO parts ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)})"
 )
+
+DELIVERED = "UPDATE parts SET delivery = ? WHERE session = ? AND sequence BETWEEN ? AND ?"
+UNDELIVERED = f"{DELIVERED} AND delivery IS NULL"
+"""A verdict that was named as undelivered may arrive after all, and never the other way round."""
 
 _encode = msgspec.json.Encoder().encode
 _truth = msgspec.json.Decoder(Truth)
@@ -111,14 +140,26 @@ def to_row(record: VerdictRecord) -> tuple[Any, ...]:
         _encode(record.defects).decode(),
         _encode(record.stamps).decode(),
         record.has_images,
+        record.recipe,
+        record.batch,
+        record.encoder_position,
+        record.reject_position,
+        record.delivery,
     )
+
+
+def selected(version: int) -> str:
+    """`COLUMNS` in a SELECT from a database of this version, which may lack some."""
+    missing = ADDED if version < SCHEMA_VERSION else {}
+    empty = {name: "''" if "NOT NULL" in kind else "NULL" for name, kind in missing.items()}
+    return ", ".join(f"{empty[name]} AS {name}" if name in empty else name for name in COLUMNS)
 
 
 def to_record(row: Sequence[Any]) -> VerdictRecord:
     """The values of `COLUMNS` as the record. Raises ValueError where a value is damaged."""
     value = dict(zip(COLUMNS, row, strict=True))
     part = Part(value.pop("line"), value.pop("session"), value.pop("sequence"))
-    truth = value.pop("truth")
+    truth, delivery = value.pop("truth"), value.pop("delivery")
     return VerdictRecord(
         part=part,
         verdict=Verdict(value.pop("verdict")),
@@ -129,5 +170,6 @@ def to_record(row: Sequence[Any]) -> VerdictRecord:
         defects=_defects.decode(value.pop("defects")),
         stamps=_stamps.decode(value.pop("stamps")),
         has_images=bool(value.pop("has_images")),
+        delivery=None if delivery is None else Delivery(delivery),
         **value,
     )

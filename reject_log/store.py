@@ -17,8 +17,19 @@ from types import TracebackType
 from pipeline.config import LineConfig
 from pipeline.errors import InputError, LineError
 from pipeline.journal import Segment
-from pipeline.messages import Part, Reason, Verdict, VerdictRecord
-from reject_log.rows import COLUMNS, INSERT, SCHEMA, SCHEMA_VERSION, to_record, to_row
+from pipeline.messages import Delivery, Part, PublishedNote, Reason, Verdict, VerdictRecord
+from pipeline.sequences import Range, Sequences
+from reject_log.rows import (
+    DELIVERED,
+    INSERT,
+    MIGRATIONS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    UNDELIVERED,
+    selected,
+    to_record,
+    to_row,
+)
 
 WRITE_TIMEOUT_S = 0.2
 """Short, since the recorder must go on beating while another program locks the database."""
@@ -62,8 +73,10 @@ class Store:
         records: Sequence[VerdictRecord],
         position: Position,
         announced: Sequence[Part] = (),
+        published: Sequence[PublishedNote] = (),
     ) -> int:
-        """Add parts and move the journal's position in one transaction; parts already there stay.
+        """Add parts, note what the broker said of those of the position's session, and move the
+        journal's position, in one transaction; parts already there stay.
 
         Gives the number of records that no row can hold, which are left out. Raises LineError,
         and then nothing is written.
@@ -73,6 +86,7 @@ class Store:
             with self._transaction():
                 refused = sum(not self._insert(record) for record in records)
                 self._note_waiting(announced, records)
+                self._note_delivery(position.segment.session, published)
                 self._move(position)
         return refused
 
@@ -112,9 +126,13 @@ class Store:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         with self._transaction():
-            if _version(self._database) == 0:
-                for statement in SCHEMA.split(";"):
-                    self._database.execute(statement)
+            version = _version(self._database)
+            changes = [SCHEMA]
+            if version:
+                changes = [MIGRATIONS[number] for number in range(version, SCHEMA_VERSION)]
+            for statement in ";".join(changes).split(";"):
+                self._database.execute(statement)
+            if version != SCHEMA_VERSION:
                 self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
@@ -152,6 +170,16 @@ class Store:
             [key for key in done if key[1] in _INT64],
         )
 
+    def _note_delivery(self, session: str, published: Sequence[PublishedNote]) -> None:
+        undelivered = Sequences(pair for note in published for pair in note.undelivered)
+        delivered = Sequences(pair for note in published for pair in note.delivered)
+        for statement, delivery, ranges in (
+            (UNDELIVERED, Delivery.UNDELIVERED, undelivered.ranges),
+            (DELIVERED, Delivery.DELIVERED, delivered.ranges),
+        ):
+            rows = [(delivery, session, *pair) for pair in ranges if _fits(pair)]
+            self._database.executemany(statement, rows)
+
     def _move(self, position: Position) -> None:
         segment = position.segment
         self._database.execute(
@@ -173,6 +201,7 @@ class ReadStore:
         self._path = path
         with explained(path):
             self._database = _open_for_reading(path)
+            self._columns = selected(_version(self._database))
 
     def __enter__(self) -> ReadStore:
         return self
@@ -195,7 +224,7 @@ class ReadStore:
         """The newest `limit` parts decided since then, oldest first; of all reasons, or of one."""
         codes = [reason] if reason else list(Reason)
         query = (
-            f"SELECT * FROM (SELECT {', '.join(COLUMNS)} FROM parts WHERE decided_wall_ns >= ? "
+            f"SELECT * FROM (SELECT {self._columns} FROM parts WHERE decided_wall_ns >= ? "
             f"AND verdict IN ({_marks(verdicts)}) AND reason IN ({_marks(codes)}) "
             "ORDER BY decided_wall_ns DESC, session DESC, sequence DESC LIMIT ?) "
             "ORDER BY decided_wall_ns, session, sequence"
@@ -220,7 +249,7 @@ class ReadStore:
         session, _, sequence = part_id.partition("-")[2].rpartition("-")
         if not sequence.isdecimal() or int(sequence) not in _INT64:
             return None
-        query = f"SELECT {', '.join(COLUMNS)} FROM parts WHERE session = ? AND sequence = ?"
+        query = f"SELECT {self._columns} FROM parts WHERE session = ? AND sequence = ?"
         with explained(self._path):
             row = self._database.execute(query, (session, int(sequence))).fetchone()
             record = to_record(row) if row else None
@@ -319,6 +348,10 @@ def _require_known_version(database: sqlite3.Connection, path: Path) -> None:
             f"{SCHEMA_VERSION}: it was written by a newer release. Use that release, or move the "
             "file aside to start a new log."
         )
+
+
+def _fits(pair: Range) -> bool:
+    return pair[0] in _INT64 and pair[1] in _INT64
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.messages import Delivery
+
 pytestmark = pytest.mark.slow
 EXTERNAL = "mqtt.broker={{kind: external, host: 127.0.0.1, port: {}}}"
 PATIENT = ("--set", "timing.deadline_ms=30000")
@@ -44,6 +46,9 @@ def test_what_a_dead_broker_did_not_pass_on_is_named_afterwards(line, plc, verif
     assert not {sequence for sequence in missing if sequence > newest}
     lost = [p for p in plc.said["undelivered"] if p["session"] == line_session]
     assert lost or missing
+    logged = {record.part.sequence: record.delivery for record in records}
+    assert set(logged.values()) == {Delivery.DELIVERED, Delivery.UNDELIVERED}
+    assert logged[newest] is Delivery.DELIVERED
 
 
 @pytest.mark.parametrize("stage", ["decision", "broker"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.journal import Segment
-from pipeline.messages import Defect, Evidence, Reason, Stamp, Truth, Verdict
+from pipeline.messages import Defect, Delivery, Evidence, Reason, Stamp, Truth, Verdict
 from reject_log.command import main
 from reject_log.images import ImageWriter, images_folder
 from reject_log.store import Position, Store, database_path
@@ -61,7 +61,19 @@ def filled(config, make_record):
     )
     records = [
         part(1),
-        part(2, score=0.8312, defects=defects, stamps=stamps, has_images=True, **reject),
+        part(
+            2,
+            score=0.8312,
+            defects=defects,
+            stamps=stamps,
+            has_images=True,
+            recipe="cap_b",
+            batch="B-7",
+            encoder_position=412.04,
+            reject_position=812.04,
+            delivery=Delivery.DELIVERED,
+            **reject,
+        ),
         part(3, latency_ms=2010.4, text="no result from segmentation", **late),
         part(4, score=0.50000001, truth=Truth(True, "scratch"), **reject),
         part(5),
@@ -89,8 +101,10 @@ def test_the_table_lists_rejects_and_uninspected_parts_of_the_last_hours(config,
     answer = reject_log(config)
     assert answer.returncode == 0, answer.stderr
     heading, second, third, fourth, total = answer.stdout.splitlines()
-    columns = ["TIME", "PART", "VERDICT", "REASON", "SCORE", "DEFECT", "LATENCY", "IMAGE"]
-    assert heading.split() == columns
+    columns = ["TIME", "PART", "VERDICT", "REASON", "SCORE", "DEFECT", "LATENCY"]
+    assert heading.split() == [*columns, "RECIPE", "BATCH", "PLC", "IMAGE"]
+    assert second[heading.index("RECIPE") :].split()[:3] == ["cap_b", "B-7", "delivered"]
+    assert third[heading.index("RECIPE") :].split()[:3] == ["default", "-", "-"]
     for line, record in ((second, filled[1]), (third, filled[2]), (fourth, filled[3])):
         assert line[heading.index("PART") :].startswith(record.part.part_id)
         assert line[heading.index("VERDICT") :].startswith(record.verdict)
@@ -139,6 +153,8 @@ def test_json_has_the_whole_record_and_its_pictures(config, filled):
     assert entry["score"] == 0.8312
     assert entry["threshold"] == 0.5
     assert entry["defects"][0]["area_px"] == 210
+    assert (entry["recipe"], entry["batch"], entry["delivery"]) == ("cap_b", "B-7", "delivered")
+    assert (entry["encoder_position"], entry["reject_position"]) == (412.04, 812.04)
     assert set(entry["images"]) == {"frame", "reconstruction", "heat"}
     assert all(path.startswith(str(config.data_folder)) for path in entry["images"].values())
     assert json.loads(lines[1])["images"] == {}
@@ -168,6 +184,11 @@ def test_one_part_for_an_auditor(config, filled):
         "0.8312",
         "c" * 12,
         "b" * 12,
+        "Recipe        cap_b",
+        "Batch         B-7",
+        "Encoder       412.040 (in the encoder's units)",
+        "At the gate   812.040 (in the encoder's units)",
+        "To the PLC    delivered: the broker has confirmed it",
         "at (4, 5), 34x12 px, area 210 px, peak 0.97",
         "_frame.png",
         "_reconstruction.jpg",

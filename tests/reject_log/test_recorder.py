@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.control import LineOrder, LineState
 from pipeline.journal import JournalWriter, segments
-from pipeline.messages import Defect, Evidence, Part, Verdict
+from pipeline.messages import Defect, Delivery, Evidence, Part, PublishedNote, Verdict
 from pipeline.stage import StageContext
 from reject_log.images import find_pictures, images_folder
 from reject_log.recorder import (
@@ -86,6 +86,17 @@ def test_verdicts_reach_the_database_while_the_line_runs(
     writer.append(make_record(2))
     clock.tick(recorder, 2)
     assert recorded(config) == [1, 2]
+
+
+def test_what_the_broker_said_reaches_the_database(config, recorder, clock, make_record, note):
+    writer = JournalWriter(config.ledger_folder, SESSION)
+    writer.append(note(), *(make_record(n) for n in (1, 2, 3)), PublishedNote(((1, 1),)))
+    recorder.open()
+    writer.append(PublishedNote((), ((2, 2),)))
+    clock.tick(recorder)
+    with ReadStore(database_path(config)) as store:
+        said = [record.delivery for record in store.each()]
+    assert said == [Delivery.DELIVERED, Delivery.UNDELIVERED, None]
 
 
 def test_a_line_without_any_journal_is_idle(recorder, clock):

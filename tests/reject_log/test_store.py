@@ -7,15 +7,68 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.errors import InputError, LineError
 from pipeline.journal import Segment
-from pipeline.messages import Defect, Part, Reason, Stamp, Truth, Verdict
+from pipeline.messages import (
+    Defect,
+    Delivery,
+    Part,
+    PublishedNote,
+    Reason,
+    Stamp,
+    Truth,
+    Verdict,
+)
+from reject_log.rows import ADDED, to_row
 from reject_log.store import Position, ReadStore, Store
 
 SESSION = "20261122-071502-3f9a"
 DECIDED_NS = 1_795_331_702 * 1_000_000_000
+
+VERSION_1 = """
+CREATE TABLE parts (
+    line INTEGER NOT NULL,
+    session TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    verdict TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    text TEXT NOT NULL,
+    score REAL,
+    threshold REAL NOT NULL,
+    bundle_id TEXT NOT NULL,
+    calibration_id TEXT NOT NULL,
+    captured_wall_ns INTEGER,
+    decided_wall_ns INTEGER NOT NULL,
+    deadline_wall_ns INTEGER,
+    late INTEGER NOT NULL,
+    latency_ms REAL,
+    simulated INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    truth TEXT,
+    defects TEXT NOT NULL,
+    stamps TEXT NOT NULL,
+    has_images INTEGER NOT NULL,
+    PRIMARY KEY (session, sequence)
+);
+CREATE INDEX parts_by_time ON parts (decided_wall_ns, verdict);
+CREATE INDEX parts_by_verdict ON parts (verdict, decided_wall_ns);
+CREATE TABLE waiting (
+    session TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (session, sequence)
+) WITHOUT ROWID;
+CREATE TABLE journal (
+    session TEXT PRIMARY KEY,
+    segment INTEGER NOT NULL,
+    offset INTEGER NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+"""
+"""A log as the first release made it."""
 
 READ_WITHOUT_RIGHTS = """
 import os, sys
@@ -55,6 +108,11 @@ def test_a_record_comes_back_field_for_field(path, store, make_record):
         defects=(Defect(1, 2, 3, 4, 5, 0.9),),
         stamps=(Stamp("preprocessing", 10, 20), Stamp("segmentation", 30, 40)),
         has_images=True,
+        recipe="cap_b",
+        batch="B-2026-117",
+        encoder_position=412.04,
+        reject_position=812.04,
+        delivery=Delivery.UNDELIVERED,
     )
     bare = make_record(2, score=None, latency_ms=None, captured_wall_ns=None, deadline_wall_ns=None)
     assert store.record([full, bare], at(100)) == 0
@@ -160,12 +218,62 @@ def test_damaged_value_is_an_error_with_advice(path, store, make_record):
 
 
 def test_newer_version_is_refused_by_writer_and_reader(path, store):
-    store._database.execute("PRAGMA user_version = 2")
+    store._database.execute("PRAGMA user_version = 3")
     store.close()
-    with pytest.raises(LineError, match=r"version 2.*newer release"):
+    with pytest.raises(LineError, match=r"version 3.*newer release"):
         Store(path)
-    with pytest.raises(LineError, match=r"version 2.*newer release"):
+    with pytest.raises(LineError, match=r"version 3.*newer release"):
         ReadStore(path)
+
+
+def test_a_log_of_version_1_is_read_and_goes_on_as_version_2(path, make_record):
+    before, after = make_record(1, recipe="", text="of long ago"), make_record(2, recipe="cap_b")
+    path.parent.mkdir()
+    old = sqlite3.connect(path)
+    old.executescript(VERSION_1)
+    row = to_row(before)[: -len(ADDED)]
+    old.execute(f"INSERT INTO parts VALUES ({', '.join('?' * len(row))})", row)
+    old.execute("INSERT INTO journal VALUES (?, 1, 10)", (SESSION,))
+    old.commit()
+    old.close()
+
+    with ReadStore(path) as reader:
+        assert reader.list() == (before,), "a log whose line has not been started since"
+        assert reader.find(before.part.part_id) == before
+
+    store = Store(path)
+    assert store.position(SESSION) == at(10)
+    store.record([after], at(20), published=[PublishedNote(((1, 2),))])
+    store.close()
+    Store(path).close()
+    with ReadStore(path) as reader:
+        assert reader.list() == tuple(
+            msgspec.structs.replace(record, delivery=Delivery.DELIVERED)
+            for record in (before, after)
+        )
+
+
+def test_what_the_broker_said_of_a_verdict_is_noted(path, store, make_record):
+    store.record([make_record(n) for n in range(1, 8)], at(10))
+    store.record([make_record(1, session="another")], Position(Segment("another", 1), 1))
+    store.record([], at(20), published=[PublishedNote(((1, 2),), ((4, 6),))])
+    store.record([], at(30), published=[PublishedNote(((5, 5),)), PublishedNote((), ((1, 1),))])
+    store.record([], at(40), published=[PublishedNote(((2**70, 2**70 + 1),))])
+    with ReadStore(path) as reader:
+        said = {r.part.sequence: r.delivery for r in reader.each() if r.part.session == SESSION}
+        other = reader.find(f"L3-another-{1:06d}")
+    delivered, undelivered = Delivery.DELIVERED, Delivery.UNDELIVERED
+    assert said == {
+        1: delivered,
+        2: delivered,
+        3: None,
+        4: undelivered,
+        5: delivered,
+        6: undelivered,
+        7: None,
+    }
+    assert other is not None
+    assert other.delivery is None
 
 
 def test_a_removed_or_replaced_file_is_noticed(path, store, make_record):
