@@ -125,8 +125,8 @@ def _spend(drawn: Random) -> Fault:
 
 
 def _freeze_supervisor(drawn: Random) -> Fault:
-    """It neither moves parts nor gives verdicts, but nobody watches the line meanwhile. Back again, it
-    may end the stages that it has not heard of.
+    """It neither moves parts nor gives verdicts, but nobody watches the line meanwhile. Back again,
+    it may end the stages that it has not heard of.
     """
     hold_s = drawn.uniform(0.5, 8.0)
     shows, detail = hold_s > SIGN_S, f"{hold_s:.1f} s"
