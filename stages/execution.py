@@ -2,8 +2,8 @@
 
 On a CPU, PyTorch's group norm splits the pixels of a batch evenly among its threads and adds up
 what each found. A score would then depend, in its last digits, on the batch that its frame came in
-and on the number of threads. Where a batch has a multiple of as many images, each image is added up
-by one thread, always in the same order: `stages.lanes.cpu` makes every batch so.
+and on the number of threads. Where each image is added up by one thread, it is always in the same
+order: `stages.lanes.cpu` sees to that.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from torch import nn
 
 from pipeline.errors import InputError
 from stages.device import Precision, choose_device, compute_dtype
+from stages.packing import ConvRelu, can_pack, pack
 
-_CAST_BY_AUTOCAST = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+_CAST_BY_AUTOCAST = (nn.Conv2d, ConvRelu, nn.ConvTranspose2d, nn.Linear)
 
 
 class Execution:
@@ -34,7 +35,8 @@ class Execution:
     def place(self, network: nn.Module) -> None:
         """Moves a network to the device in evaluation mode, in the layout convolutions prefer.
 
-        Weights are rounded to the precision here, as autocast would before every single pass.
+        Weights are rounded to the precision here, as autocast would before every single pass. On a
+        CPU the convolutions are packed (`stages.packing`): the network is good for nothing else.
         """
         network.eval().requires_grad_(False).to(self.device)
         for module in network.modules():
@@ -43,6 +45,8 @@ class Execution:
         for weight in network.parameters():
             if weight.ndim == 4:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        if self.device.type == "cpu" and can_pack():
+            pack(network)
 
     @contextmanager
     def run(self) -> Iterator[None]:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from stages.packing import with_relu
+
 PRIOR_LOGIT = -3.0
 """Logit of a fresh network: defects are rare, and training need not learn that first."""
 
@@ -53,15 +55,17 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.norm: nn.Module
         self.norm = nn.GroupNorm(groups, out_channels) if groups else nn.BatchNorm2d(out_channels)
+        self.relu: nn.Module = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+        out: Tensor = self.relu(self.norm(self.conv(x)))
+        return out
 
     def fold(self) -> None:
         """Make a batch norm, with its running statistics, part of the convolution before it."""
         if isinstance(self.norm, nn.BatchNorm2d):
-            self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
-            self.norm = nn.Identity()
+            self.conv = with_relu(fuse_conv_bn_eval(self.conv.eval(), self.norm.eval()))
+            self.norm, self.relu = nn.Identity(), nn.Identity()
 
 
 def double_conv(channels: int, out_channels: int, groups: int) -> nn.Sequential:
@@ -116,7 +120,9 @@ class SegmentationNetwork(nn.Module):
         inputs = [image, reconstruction]
         if self.sizes.difference:
             inputs.append((image - reconstruction).abs())
-        h = F.pixel_unshuffle(torch.cat(inputs, dim=1), self.sizes.unshuffle)
+        h = torch.cat(inputs, dim=1)
+        if self.sizes.unshuffle > 1:  # by 1 it would still copy
+            h = F.pixel_unshuffle(h, self.sizes.unshuffle)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             h = block(F.max_pool2d(h, 2) if level else h)
@@ -125,7 +131,7 @@ class SegmentationNetwork(nn.Module):
         for up in self.up:
             h = up(h, skips.pop())
         logits: Tensor = self.head(h)  # (B, u u, H / u, W / u)
-        return F.pixel_shuffle(logits, self.sizes.unshuffle)
+        return F.pixel_shuffle(logits, self.sizes.unshuffle) if self.sizes.unshuffle > 1 else logits
 
     def fold_norms(self) -> None:
         """For inference: the same function with every batch norm folded away, a sixth faster on a

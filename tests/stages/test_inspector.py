@@ -73,7 +73,7 @@ def test_neither_batch_size_nor_threads_move_a_bfloat16_score(
 ) -> None:
     inspector = Inspector(bundle, "cpu", "bfloat16")
     expected = inspector.inspect(IMAGES).scores
-    for count in (1, 3):
+    for count in (1, 2, 3):
         threads(count)
         for size in (1, 3):
             np.testing.assert_array_equal(scores_in_batches(inspector, size), expected)

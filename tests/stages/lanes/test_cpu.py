@@ -1,8 +1,8 @@
-"""The lane of a CPU: results in order, batches that every thread has whole images of."""
+"""The lane of a CPU: results in order, each image by itself, shared out among the threads."""
 
 from __future__ import annotations
 
-import math
+import threading
 
 import numpy as np
 import pytest
@@ -14,13 +14,15 @@ from stages.lanes.cpu import CpuLane, padded
 
 
 class Doubling:
-    """Twice the input and the mean of each row; remembers the batch sizes it was called with."""
+    """Twice the input and the mean of each row; remembers each call's batch size and threads."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.threads: list[int] = []
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         self.sizes.append(len(images))
+        self.threads.append(torch.get_num_threads())
         doubled = images.float() * 2
         return doubled.permute(0, 2, 3, 1), doubled.mean(dim=(1, 2, 3))
 
@@ -48,16 +50,54 @@ def test_a_batch_is_computed_when_it_is_submitted(count):
     np.testing.assert_allclose(means, 2.0 * images.mean(axis=(1, 2, 3)), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("count", "passes"), [(1, 1), (3, 1), (3, 2), (4, 2), (5, 4)])
-def test_every_thread_gets_whole_images(threads, count, passes):
+@pytest.mark.parametrize(
+    ("count", "passes", "on", "size"),
+    [(1, 1, 4, 4), (1, 2, 4, 2), (2, 1, 2, 2), (2, 2, 2, 1), (3, 1, 1, 1), (9, 2, 1, 1)],
+)
+def test_each_image_is_computed_by_itself_and_every_thread_has_whole_ones(
+    threads, count, passes, on, size
+):
+    """On `on` of 4 threads, as a batch of `size` where one image would be cut up."""
     threads(4)
     function = Doubling()
 
     CpuLane(Execution("cpu", "float32"), function, passes).submit(batch(count))
 
-    (size,) = function.sizes
-    assert size * passes % 4 == 0
-    assert count <= size < count + 4 // math.gcd(4, passes)
+    assert function.sizes == [size] * count
+    assert function.threads == [on] * count
+    assert torch.get_num_threads() == 4
+
+
+def test_the_images_of_a_batch_are_computed_at_the_same_time(threads):
+    threads(3)
+    together = threading.Barrier(3, timeout=60)
+
+    def meet(images: Tensor) -> tuple[Tensor]:
+        together.wait()
+        return (images.float(),)
+
+    images = batch(6)
+    (landed,) = CpuLane(Execution("cpu", "float32"), meet, passes=1).submit(images).land()
+    np.testing.assert_array_equal(landed, images.transpose(0, 3, 1, 2))
+
+
+def test_a_fault_in_one_image_is_raised(threads):
+    threads(2)
+
+    def fail(images: Tensor) -> tuple[Tensor]:
+        raise ArithmeticError("this image")
+
+    lane = CpuLane(Execution("cpu", "float32"), fail, passes=1)
+    with pytest.raises(ArithmeticError, match="this image"):
+        lane.submit(batch(3))
+
+
+def test_batches_of_changing_size_come_out_in_order(threads):
+    threads(3)
+    lane = CpuLane(Execution("cpu", "float32"), Doubling(), passes=1)
+    for count in (2, 7, 1, 3):
+        images = batch(count)
+        np.testing.assert_array_equal(lane.submit(images).land()[0], 2.0 * images)
 
 
 def test_what_is_landed_does_not_change_with_the_input():

@@ -1,0 +1,74 @@
+"""Convolutions as a CPU runs them fastest: weights laid out beforehand, the ReLU in the same pass.
+
+PyTorch rearranges the weights of a convolution at every call, and its ReLU reads and writes the
+whole result once more. oneDNN, which computes both, needs neither; PyTorch reaches that by
+operations that its own compiler uses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+
+_OPERATIONS = ("_reorder_convolution_weight", "_convolution_pointwise")
+
+
+class ConvRelu(nn.Conv2d):
+    """A convolution and the ReLU after it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x), inplace=True)
+
+
+def with_relu(conv: nn.Conv2d) -> ConvRelu:
+    """The same convolution, of stride 1, with a ReLU after it; both share their weights."""
+    (height, width), (down, across) = conv.kernel_size, _pair(conv.padding)
+    with torch.device("meta"):  # sizes only
+        both = ConvRelu(
+            conv.in_channels, conv.out_channels, (height, width), padding=(down, across)
+        )
+    both.weight, both.bias = conv.weight, conv.bias
+    return both
+
+
+class PackedConv(nn.Module):
+    """A convolution with its weights in oneDNN's own layout: (B, C, H, W) -> (B, C', H', W').
+
+    Input is rounded to the type of the weights, as autocast does; the output is channels_last.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self._window = (_pair(conv.padding), _pair(conv.stride), _pair(conv.dilation), conv.groups)
+        self._after = "relu" if isinstance(conv, ConvRelu) else "none"
+        self._dtype = conv.weight.dtype
+        self._bias = conv.bias
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *self._window, [])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x.to(self._dtype), self._weight, self._bias, *self._window, self._after, [], ""
+        )
+        return out
+
+
+def can_pack() -> bool:
+    """Whether this PyTorch has oneDNN, and the operations that are used here."""
+    found = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch's own
+    return bool(found) and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATIONS)
+
+
+def pack(network: nn.Module) -> None:
+    """For inference on a CPU: replaces every plain convolution of a network, and every ConvRelu; a
+    subclass with a way of its own stays. It cannot be moved, trained or saved afterwards.
+    """
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d) and type(child) in (nn.Conv2d, ConvRelu):
+                setattr(module, name, PackedConv(child))
+
+
+def _pair(values: tuple[int, ...] | str) -> list[int]:
+    assert not isinstance(values, str)
+    return list(values)
