@@ -54,7 +54,7 @@ def _main(options: argparse.Namespace) -> int:
     execution = inspector.reconstructor.execution
     report = {
         "device": str(execution.device),
-        "dtype": str(execution.dtype).removeprefix("torch."),
+        "dtype": execution.computes_in,
         "threads": options.threads,
         "batch": size,
         "images_per_second": size * len(seconds) / sum(seconds),

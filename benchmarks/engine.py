@@ -89,6 +89,7 @@ class Measured:
     difference: Disagreement
     tolerance: float
     matrix_side: int
+    matrix_type: str
     limit: Spread
     rows: tuple[Row, ...]
     gpus: tuple[GpuReading, ...]
@@ -142,7 +143,8 @@ def measure(bundle: Bundle, weights: str, options: argparse.Namespace) -> Measur
     eager = EagerEvaluation(bundle, options.device)
     ways = [Way("eager", 1, "float32", lambda: eager.inspect(images[:1]))]
     ways += [engine_way(inspector, images[:batch]) for batch in plan.batches]
-    tolerance = TOLERANCES[ways[1].dtype]
+    precision = str(execution.dtype).removeprefix("torch.")
+    tolerance = TOLERANCES[precision]
     difference = checked_difference(inspector, eager, images[:COMPARED], tolerance)
     memory_mb = [peak_memory_mb(execution.device, way.inspect) for way in ways]
     product = MatrixProduct(execution.device, execution.dtype, options.matrix)
@@ -163,6 +165,7 @@ def measure(bundle: Bundle, weights: str, options: argparse.Namespace) -> Measur
         difference=difference,
         tolerance=tolerance,
         matrix_side=product.side,
+        matrix_type=precision,
         limit=spread(limits),
         rows=tuple(rows),
         gpus=tuple(gpus),
@@ -206,7 +209,7 @@ def _text(found: Measured) -> str:
         f"engine and eager float32 differ by {_difference_text(found.difference)} on average "
         f"(allowed {found.tolerance:g})",
         f"limit: {found.matrix_side} x {found.matrix_side} matrix product in "
-        f"{found.rows[-1].dtype}, {limit.text(3, 1e-12)} TFLOP/s",
+        f"{found.matrix_type}, {limit.text(3, 1e-12)} TFLOP/s",
         f"{plan.rounds} rounds of {plan.repeats} batches each, all in turn",
         *(f"at the end {gpu_text(gpu)}" for gpu in found.gpus),
         "",
@@ -274,7 +277,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"images in a batch; may be repeated (default {', '.join(map(str, BATCHES))})",
     )
     parser.add_argument("--input-px", type=number, default=256, metavar="S", help="side (256)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda:0")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, openvino, cuda:0")
     parser.add_argument("--threads", type=number, metavar="T", help="of the CPU (PyTorch's choice)")
     parser.add_argument("--rounds", type=number, default=5, metavar="N", help="(default 5)")
     parser.add_argument(

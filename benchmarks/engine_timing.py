@@ -89,7 +89,7 @@ def engine_way(inspector: Inspector, images: NDArray[np.uint8]) -> Way:
     return Way(
         "engine",
         len(images),
-        str(execution.dtype).removeprefix("torch."),
+        execution.computes_in,
         lambda: inspector.inspect(images),
         (lambda batches: stream(inspector, images, batches)) if on_gpu else None,
     )

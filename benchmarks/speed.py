@@ -74,7 +74,7 @@ def machine_content(device: str) -> dict[str, Any]:
     return {
         "device": str(execution.device),
         "device_name": device_name(execution.device),
-        "dtype": str(execution.dtype).removeprefix("torch."),
+        "dtype": execution.computes_in,
         "torch": str(torch.__version__),
     }
 

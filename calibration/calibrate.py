@@ -48,8 +48,7 @@ def score_normals(config: LineConfig, bundle: Bundle, images: NormalImages) -> S
     with progress_bar("scoring", len(images.parts)) as advance:
         scores = score_parts(inspector, images.parts, config.batch.size, advance)
     execution = inspector.segmenter.execution
-    dtype = str(execution.dtype).removeprefix("torch.")
-    return ScoredNormals(images, scores, str(execution.device), dtype)
+    return ScoredNormals(images, scores, str(execution.device), execution.computes_in)
 
 
 def calibrate(

@@ -165,7 +165,7 @@ def _evaluation(
         command=command,
         device=str(execution.device),
         device_name=device_name(execution.device),
-        dtype=str(execution.dtype).removeprefix("torch."),
+        dtype=execution.computes_in,
         batch_size=first.config.batch.size,
         bundles=tuple(results),
         skipped=labelled.skipped,

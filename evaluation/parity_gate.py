@@ -23,7 +23,8 @@ from evaluation.parity import TOLERANCES, Deviation, Mode, Reference, compare
 from evaluation.reference import WORDS, EagerReference
 from pipeline.errors import ConfigError, InputError
 from stages.bundle import Bundle
-from stages.device import Precision, choose_device, compute_dtype
+from stages.device import OPENVINO, Precision, choose_device, compute_dtype
+from stages.execution import Execution
 from stages.inspector import Inspector
 from stages.reconstruction.paradigms import PARADIGMS
 
@@ -66,15 +67,21 @@ def modes_of(bundle: Bundle, device: str, paradigm: str) -> tuple[Mode, ...]:
     precisions: list[Precision] = ["float32"]
     if compute_dtype(place) == torch.bfloat16:
         precisions.append("bfloat16")
-    return tuple(
-        Mode(
-            name=precision,
-            dtype=precision,
-            tolerance=TOLERANCES[precision],
-            threads=thread_counts(place),
-            make=partial(Inspector, bundle, device, precision, paradigm),
-        )
-        for precision in precisions
+    by_torch = "cpu" if device == OPENVINO else device
+    modes = [_mode(bundle, by_torch, precision, paradigm) for precision in precisions]
+    if device == OPENVINO:  # as the line runs it
+        modes.append(_mode(bundle, device, precisions[-1], paradigm))
+    return tuple(modes)
+
+
+def _mode(bundle: Bundle, device: str, precision: Precision, paradigm: str) -> Mode:
+    execution = Execution(device, precision)
+    return Mode(
+        name=execution.computes_in,
+        dtype=execution.computes_in,
+        tolerance=TOLERANCES[precision],
+        threads=thread_counts(execution.device),
+        make=partial(Inspector, bundle, device, precision, paradigm),
     )
 
 

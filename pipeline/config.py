@@ -173,7 +173,7 @@ class Model(Section):
     bundle: ConfigPath
     """Folder of the model bundle, made by train_line."""
     device: Device = "auto"
-    """Where the networks run: auto, cpu, or cuda:0 and so on."""
+    """Where the networks run: auto, cpu, cuda:0 and so on, or openvino, on the CPU by OpenVINO."""
 
 
 ParadigmName = Literal["one_step", "norm_guided", "ddim", "iterative"]

@@ -14,7 +14,7 @@ from pydantic import (
 
 from pipeline.config_base import Section
 
-Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda:\d+)$")]
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|openvino|cuda:\d+)$")]
 """Where a network runs."""
 
 

@@ -127,6 +127,10 @@ class GpuSummary:
     slowed_by: Mapping[str, float]
 
 
+NO_GPUS = frozenset({"cpu", "openvino"})
+"""Devices of a line that are none."""
+
+
 class GpuFindings(NamedTuple):
     """What answered, and in words what did not."""
 
@@ -135,7 +139,8 @@ class GpuFindings(NamedTuple):
 
 
 class GpuReader:
-    """Reads the GPUs of `devices`: `cuda:N` one, `auto` or nothing all, `cpu` none.
+    """Reads the GPUs of `devices`: `cuda:N` one, `auto` or nothing all, `cpu` and
+    `openvino` none.
 
     `nvml` is the library. It is opened at the first reading, and anew after one that failed: so a
     driver that was away, and a card that was reset, come back.
@@ -172,7 +177,7 @@ class GpuReader:
                 self._nvml.nvmlShutdown()
 
     def _open(self) -> None:
-        if self._is_open or set(self._devices) == {"cpu"}:
+        if self._is_open or set(self._devices) <= NO_GPUS:
             return
         self._nvml.nvmlInit()
         self._is_open = True
@@ -206,7 +211,7 @@ class GpuWatch:
         self._log = log or logging.getLogger("gpu")
         self._period_s = self._wait_s = period_s
         self._due_s = 0.0
-        self._over = set(devices) == {"cpu"}
+        self._over = bool(devices) and set(devices) <= NO_GPUS
         self._thread: threading.Thread | None = None
         self._found = GpuFindings((), ())
         self._courses: dict[int | None, _Course] = {}
@@ -307,7 +312,7 @@ def cuda_order(visible: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
 
 def chosen_gpus(devices: Sequence[str], order: Sequence[int], count: int) -> tuple[int, ...]:
     """NVML's numbers of `devices` among `count` GPUs; all for `auto`, and where one is unknown."""
-    named = [device for device in devices if device != "cpu"]
+    named = [device for device in devices if device not in NO_GPUS]
     numbers = {int(device.partition(":")[2] or 0) for device in named if device != "auto"}
     if "auto" in named or any(number >= len(order) for number in numbers):
         return tuple(range(count))

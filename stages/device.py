@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -10,19 +11,27 @@ from pipeline.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
+OPENVINO = "openvino"
+
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device `auto` (CUDA where there is one, else CPU), `cpu` or `cuda:N`.
+    """The device `auto` (CUDA where there is one, else CPU), `cpu`, `openvino` or `cuda:N`.
 
-    Raises ConfigError for another name and for a CUDA device that this machine does not have.
+    `openvino` is the CPU, too: its engines have OpenVINO run their networks. Raises ConfigError
+    for another name, for a CUDA device that this machine does not have, and without OpenVINO.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
+    if name == OPENVINO:
+        _check_openvino()
+        return torch.device("cpu")
     kind, _, number = name.partition(":")
     if kind != "cuda" or not (number or "0").isdecimal():
-        raise ConfigError(f"unknown device {name!r}: use auto, cpu, or cuda:0 for the first GPU")
+        raise ConfigError(
+            f"unknown device {name!r}: use auto, cpu, or cuda:0 for the first GPU, or openvino"
+        )
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(number or 0) >= found:
         raise ConfigError(
@@ -43,6 +52,14 @@ def set_threads(threads: int) -> None:
     """Lets PyTorch use `threads` cores in this process; a stage calls it before its first pass."""
     assert threads >= 1
     torch.set_num_threads(threads)
+
+
+def _check_openvino() -> None:
+    if find_spec("openvino") is None:
+        raise ConfigError(
+            "device 'openvino' is asked for, but the package openvino is not installed here: "
+            "install it with `pip install -c constraints.txt -e '.[openvino]'`, or use auto or cpu"
+        )
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -17,20 +17,27 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.errors import InputError
-from stages.device import Precision, choose_device, compute_dtype
+from stages.device import OPENVINO, Precision, choose_device, compute_dtype
 from stages.packing import ConvRelu, can_pack, pack
 
 _CAST_BY_AUTOCAST = (nn.Conv2d, ConvRelu, nn.ConvTranspose2d, nn.Linear)
 
 
 class Execution:
-    """One device with its precision; every network runs inside `run()`."""
+    """One device with its precision; every network runs inside `run()`, but those of OpenVINO."""
 
     def __init__(self, device: str = "auto", precision: Precision = "auto") -> None:
         self.device = choose_device(device)
         self.dtype = compute_dtype(self.device, precision)
+        self.openvino = device == OPENVINO
         if self.device.type == "cuda":
             _compute_reproducibly()
+
+    @property
+    def computes_in(self) -> str:
+        """What a calibration calls the way to compute: `bfloat16`, `openvino-bfloat16`, ..."""
+        precision = str(self.dtype).removeprefix("torch.")
+        return f"{OPENVINO}-{precision}" if self.openvino else precision
 
     def place(self, network: nn.Module) -> None:
         """Moves a network to the device in evaluation mode, in the layout convolutions prefer.
@@ -39,6 +46,8 @@ class Execution:
         CPU the convolutions are packed (`stages.packing`): the network is good for nothing else.
         """
         network.eval().requires_grad_(False).to(self.device)
+        if self.openvino:  # which has its own layout, and rounds by itself
+            return
         for module in network.modules():
             if type(module) in _CAST_BY_AUTOCAST:  # not a subclass that keeps to float32
                 module.to(self.dtype)

@@ -58,7 +58,22 @@ def exposure_gain(images: Tensor, level: float | None) -> Tensor | None:
     """
     if level is None:
         return None
+    if _is_traced():  # for another runtime, which need not have a median
+        return gain_from_medians(lower_median(images), level)
     return gain_from_medians(images.flatten(1).median(dim=1).values, level)
+
+
+def _is_traced() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]  # torch's own
+
+
+def lower_median(images: Tensor) -> Tensor:
+    """(B, C, H, W) uint8 -> (B,) float32, of each image's levels, as PyTorch's median has it: the
+    largest of the lower half.
+    """
+    levels = images.flatten(1).float()
+    lower_half = levels.topk((levels.shape[1] + 1) // 2, dim=1, largest=False).values
+    return lower_half.amax(dim=1)
 
 
 def gain_from_medians(medians: Tensor, level: float) -> Tensor:

@@ -35,9 +35,10 @@ def load_line_bundle(config: LineConfig) -> Bundle:
 
 
 def computes_in(config: LineConfig) -> str:
-    """The precision of the line's scores on this machine, as a calibration names it: `bfloat16` or
-    `float32`. Raises ConfigError for a device that is not there, and for devices of which one
-    computes in another precision: a score may not depend on the worker that a part came to.
+    """The precision of the line's scores on this machine, as a calibration names it: `bfloat16`,
+    `float32`, or one of these by OpenVINO. Raises ConfigError for a device that is not there, and
+    for devices of which one computes in another precision: a score may not depend on the worker
+    that a part came to.
     """
     devices = dict.fromkeys((config.model.device, *config.devices))
     dtypes = {name: _dtype(name) for name in devices}
@@ -52,7 +53,7 @@ def computes_in(config: LineConfig) -> str:
 
 
 def _dtype(device: str) -> str:
-    return str(Execution(device).dtype).removeprefix("torch.")
+    return Execution(device).computes_in
 
 
 def preparation_differences(bundle: Bundle, frame: Frame) -> list[str]:

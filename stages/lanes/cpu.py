@@ -39,7 +39,7 @@ class CpuLane:
             alone = partial(self._alone, threads // min(count, threads))
             outputs = list(self._workers(threads).map(alone, images))
         landed = tuple(np.concatenate(rows) for rows in zip(*outputs, strict=True))
-        return _Landed(landed, 1e3 * (time.perf_counter() - started_s))
+        return Landed(landed, 1e3 * (time.perf_counter() - started_s))
 
     def _workers(self, threads: int) -> ThreadPoolExecutor:
         """So many threads, which begin when they are needed."""
@@ -65,7 +65,7 @@ class CpuLane:
         return threads // math.gcd(threads, self._passes)
 
 
-class _Landed:
+class Landed:
     """A flight that was over when it began."""
 
     def __init__(self, arrays: Arrays, compute_ms: float) -> None:

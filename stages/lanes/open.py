@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ConfigError
 from stages.execution import Execution
 from stages.lanes.cpu import CpuLane
 from stages.lanes.cuda import CudaLane
@@ -24,8 +25,18 @@ def open_lane(
 
     `rows`: one row (H, W, C) of each input, for its shape and type. `passes`: how many times the
     function puts each image into one batch of its network. `capturable`: whether the function can
-    become a CUDA graph, that is, does the same at every call without asking the CPU.
+    become a CUDA graph, that is, does the same at every call without asking the CPU. Raises
+    ConfigError where OpenVINO is to run one that cannot.
     """
+    if execution.openvino:
+        if not capturable:
+            raise ConfigError(
+                "OpenVINO cannot run a paradigm that draws noise at each step: use device cpu for "
+                "it, or another paradigm"
+            )
+        from stages.lanes.openvino import OpenVinoLane  # noqa: PLC0415 - the package is optional
+
+        return OpenVinoLane(execution, function, rows)
     if execution.device.type == "cuda":
         return CudaLane(execution, function, rows, capturable)
     return CpuLane(execution, function, passes)

@@ -36,7 +36,7 @@ class ReconstructionStage:
         execution = self._engine.execution
         self._log.info(
             "bundle %s, %s, on %s in %s",
-            bundle.id, self._engine.paradigm, execution.device, execution.dtype,
+            bundle.id, self._engine.paradigm, execution.device, execution.computes_in,
         )  # fmt: skip
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:

@@ -17,6 +17,7 @@ from evaluation.parity import BATCH_SIZES, TOLERANCES
 from evaluation.parity_gate import modes_of, thread_counts
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
+from pipeline.errors import CalibrationError
 from stages.bundle import load_bundle
 
 CPU = torch.device("cpu")
@@ -94,6 +95,17 @@ def test_every_mode_is_compared_and_the_parity_kept(
     out = capsys.readouterr().out
     assert "The same verdicts in float32 and bfloat16" in out
     assert str(parity_file(bench.config.calibration.folder, record)) in out
+
+
+def test_a_line_may_run_openvino_once_its_parity_is_shown(bench: Bench) -> None:
+    pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
+    record = load_line_calibration(*bench.model)
+    word = f"openvino-{record.dtype}"
+    with pytest.raises(CalibrationError, match=f"compute in {word} here"):
+        load_calibration_for(*bench.model, word)
+    assert bench.gate("--accept", "--set", "model.device=openvino") == 0
+    assert {mode["mode"] for mode in bench.content["modes"]} == {"float32", record.dtype, word}
+    assert load_calibration_for(*bench.model, word).id == record.id
 
 
 def test_nothing_is_kept_that_was_not_asked_for(bench: Bench) -> None:

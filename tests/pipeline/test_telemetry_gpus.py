@@ -193,6 +193,7 @@ def test_cuda_numbers_gpus_as_the_environment_says(
     [
         (("auto",), (0, 1, 2)),
         (("cpu",), ()),
+        (("openvino",), ()),
         (("cuda:0",), (2,)),
         (("cuda",), (2,)),
         (("cuda:0", "cpu", "cuda:1"), (0, 2)),
@@ -215,6 +216,7 @@ def test_one_gpu_of_several_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     (gpu,) = GpuReader("cuda:0", nvml=nvml).read().readings
     assert (gpu.name, gpu.index) == ("NVIDIA L4", 1)
     assert GpuReader("cpu", nvml=nvml).read() == ((), ())
+    assert GpuReader("openvino", nvml=nvml).read() == ((), ())
 
 
 def test_a_lost_gpu_costs_no_other_one_and_may_come_back() -> None:

@@ -23,6 +23,14 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         choose_device("cuda:99")
 
 
+def test_openvino_is_a_cpu_where_its_package_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.device.find_spec", lambda name: object())
+    assert choose_device("openvino") == CPU
+    monkeypatch.setattr("stages.device.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"openvino is not installed here: .*\[openvino\]"):
+        choose_device("openvino")
+
+
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compute_dtype(CPU, "float32") == torch.float32
     assert compute_dtype(CPU, "bfloat16") == torch.bfloat16

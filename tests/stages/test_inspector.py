@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.errors import ConfigError
 from stages.bundle import Bundle
 from stages.device import compute_dtype
 from stages.inspector import Inspector
@@ -98,3 +99,42 @@ def test_it_inspects_with_the_paradigm_that_is_asked_for(bundle: Bundle) -> None
     other = Inspector(bundle, "cpu", paradigm="one_step").inspect(IMAGES)
     np.testing.assert_array_equal(named.scores, own.scores)
     assert not np.array_equal(other.reconstructions, own.reconstructions)
+
+
+@pytest.fixture(scope="module")
+def by_openvino() -> str:
+    pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
+    return "openvino"
+
+
+@pytest.mark.parametrize("level", [None, 110.0])
+def test_openvino_gives_the_scores_of_pytorch(
+    make_bundle: Callable[..., Bundle], by_openvino: str, level: float | None
+) -> None:
+    bundle = make_bundle(COMPACT, image_size_px=(128, 128), exposure_level=level)
+    expected = Inspector(bundle, "cpu", "float32").inspect(IMAGES)
+    found = Inspector(bundle, by_openvino, "float32").inspect(IMAGES)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(found.anomaly_maps, expected.anomaly_maps, rtol=0, atol=1e-3)
+    assert np.abs(found.reconstructions - expected.reconstructions).mean() < 1e-4
+
+
+@native_bfloat16
+def test_neither_batch_size_nor_threads_move_a_score_of_openvino(
+    bundle: Bundle, by_openvino: str, threads: Callable[[int], None]
+) -> None:
+    inspector = Inspector(bundle, by_openvino, "bfloat16")
+    expected = inspector.inspect(IMAGES).scores
+    exact = Inspector(bundle, "cpu", "float32").inspect(IMAGES).scores
+    np.testing.assert_allclose(expected, exact, rtol=0, atol=0.05)
+    for count in (1, 2):
+        threads(count)
+        for size in (1, 3):
+            np.testing.assert_array_equal(scores_in_batches(inspector, size), expected)
+
+
+def test_openvino_refuses_a_paradigm_that_draws_noise_at_each_step(
+    bundle: Bundle, by_openvino: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"draws noise .* use device cpu"):
+        Inspector(bundle, by_openvino, paradigm="iterative")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import torch
 
 from pipeline.config import Frame
 from pipeline.config_file import line_file, load_line
@@ -83,15 +82,16 @@ def test_a_bundle_that_records_no_preparation_is_refused() -> None:
 class Computing:
     """Devices of a machine that is not this one, each with its precision."""
 
-    DTYPES: ClassVar = {
-        "auto": torch.bfloat16,
-        "cuda:0": torch.bfloat16,
-        "cuda:1": torch.bfloat16,
-        "cpu": torch.float32,
+    WORDS: ClassVar = {
+        "auto": "bfloat16",
+        "cuda:0": "bfloat16",
+        "cuda:1": "bfloat16",
+        "cpu": "float32",
+        "openvino": "openvino-float32",
     }
 
     def __init__(self, device: str) -> None:
-        self.dtype = self.DTYPES[device]
+        self.computes_in = self.WORDS[device]
 
 
 def two_workers(*devices: str) -> dict[str, Any]:
@@ -103,6 +103,7 @@ def two_workers(*devices: str) -> dict[str, Any]:
     [
         ({}, "bfloat16"),
         ({"model.device": "cpu"}, "float32"),
+        ({"model.device": "openvino"}, "openvino-float32"),
         ({"stages.reconstruction": two_workers("cuda:0", "cuda:1")}, "bfloat16"),
         (
             {
@@ -138,4 +139,11 @@ def test_devices_of_different_precision_are_refused(
     """A score would depend on the worker, or have another precision than its calibration."""
     monkeypatch.setattr("stages.readiness.Execution", Computing)
     with pytest.raises(ConfigError, match=r"auto in bfloat16.*cpu in float32.* of one kind"):
+        computes_in(load_line(line_file(3), list(changes.items())))
+
+
+def test_pytorch_and_openvino_do_not_share_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.readiness.Execution", Computing)
+    changes = {"model.device": "openvino", "stages.segmentation": two_workers("openvino", "cpu")}
+    with pytest.raises(ConfigError, match=r"openvino in openvino-float32, cpu in float32"):
         computes_in(load_line(line_file(3), list(changes.items())))

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from stages.bundle import Bundle
-from stages.exposure import gain_from_medians, to_network_range, with_gain, without_gain
+from stages.exposure import (
+    gain_from_medians,
+    lower_median,
+    to_network_range,
+    with_gain,
+    without_gain,
+)
 from stages.reconstruction.noise import NoiseFields
 from stages.reconstruction.paradigms import PARADIGMS, noise_model, scales_at_once
 from stages.reconstruction.schedule import Schedule
@@ -69,15 +75,6 @@ class InspectionGraph(nn.Module):
         model = noise_model(self.unet, schedule, self._settings)
         x_0_hat = self._run(model, schedule, x_0, self.noise, self._settings)
         return without_gain(x_0_hat, gain).half()
-
-
-def lower_median(frames: Tensor) -> Tensor:
-    """(B, C, H, W) uint8 -> (B,) float32, of each image's levels, as PyTorch's median has it: the
-    largest of the lower half.
-    """
-    levels = frames.flatten(1).float()
-    lower_half = levels.topk((levels.shape[1] + 1) // 2, dim=1, largest=False).values
-    return lower_half.amax(dim=1)
 
 
 def _make_exportable(network: SegmentationNetwork) -> None:

@@ -1,0 +1,86 @@
+"""The lane of OpenVINO: the function's results in order, each image by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stages.execution import Execution
+
+pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
+
+from stages.lanes.openvino import OpenVinoLane
+
+ROW = np.zeros((8, 12, 3), np.uint8)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def halved(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Half of each pixel, rounded to float16, and each row's mean."""
+    half = images.float() / 2
+    return half.half().permute(0, 2, 3, 1), half.mean(dim=(1, 2, 3))
+
+
+def batch(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, *ROW.shape), dtype=np.uint8)
+
+
+def lane(function, *rows: np.ndarray, precision="float32") -> OpenVinoLane:
+    return OpenVinoLane(Execution("openvino", precision), function, rows or (ROW,))
+
+
+@pytest.mark.parametrize("on", [1, 2])
+def test_batches_come_out_in_order_and_in_the_types_of_the_function(threads, on):
+    halving = lane(halved)
+    threads(on)
+    for count in (1, 5, 2):
+        images = batch(count)
+        flight = halving.submit(images)
+        assert flight.arrived()
+        halves, means = flight.land()
+        assert (halves.dtype, means.dtype) == (np.float16, np.float32)
+        np.testing.assert_array_equal(halves, images / 2)
+        np.testing.assert_allclose(means, images.mean(axis=(1, 2, 3)) / 2, rtol=1e-5)
+
+
+def test_what_is_landed_stays_as_it_is():
+    halving = lane(halved)
+    first = halving.submit(batch(2)).land()[0]
+    halving.submit(batch(3))
+    np.testing.assert_array_equal(first, batch(2) / 2)
+
+
+def test_inputs_of_other_types_and_strides_are_taken():
+    def apart(images: Tensor, others: Tensor) -> tuple[Tensor]:
+        return ((images.float() - others.float()).permute(0, 2, 3, 1),)
+
+    images, others = batch(4)[::-1], np.ones((4, *ROW.shape), np.float16)
+    (found,) = lane(apart, ROW, ROW.astype(np.float16)).submit(images, others).land()
+    np.testing.assert_array_equal(found, images.astype(np.float32) - 1)
+
+
+def test_time_goes_into_computing_alone():
+    upload_ms, compute_ms, download_ms = lane(halved).submit(batch(2)).timing()
+    assert (upload_ms, download_ms) == (0.0, 0.0)
+    assert compute_ms > 0.0
+
+
+def test_float32_is_computed_in_float32():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3).requires_grad_(False)
+
+    def convolved(images: Tensor) -> tuple[Tensor]:
+        return (conv(images.float() / 255),)
+
+    images = batch(3)
+    expected = convolved(torch.from_numpy(images).permute(0, 3, 1, 2))[0].numpy()
+    (found,) = lane(convolved).submit(images).land()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
