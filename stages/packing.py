@@ -47,7 +47,7 @@ class PackedConv(nn.Module):
         self._weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *self._window, [])
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
             x.to(self._dtype), self._weight, self._bias, *self._window, self._after, [], ""
         )
         return out
