@@ -7,18 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.config import Frame
 from pipeline.errors import ConfigError
 from stages.acquisition.simulation import PartRenderer
 from stages.bundle import Bundle, BundleManifest, save_bundle
-from stages.model_profiles import ModelProfile, build_networks
+from stages.model_profiles import ModelProfile, untrained_networks
 from stages.preprocessing.prepare import prepare
-from stages.reconstruction.unet import UNet
-from stages.segmentation.network import SegmentationNetwork
 
 PARADIGM = "norm_guided"
 DRAWN = 8
@@ -32,21 +28,6 @@ SIDE_STEP_PX = 32
 def norm_guided(bundle: Bundle) -> Bundle:
     """The bundle with norm guidance as its own paradigm."""
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"paradigm": PARADIGM}))
-
-
-def untrained_networks(profile: ModelProfile, channels: int) -> tuple[UNet, SegmentationNetwork]:
-    """Networks with random weights, always the same.
-
-    The weights keep a signal's strength, which those of networks before their training do not:
-    engine and reference could agree about zeros.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        unet, segmentation = build_networks(profile, channels)
-        for module in (*unet.modules(), *segmentation.modules()):
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return unet, segmentation
 
 
 def untrained_bundle(profile: ModelProfile, side_px: int, folder: Path) -> Bundle:

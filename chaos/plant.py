@@ -10,14 +10,13 @@ from typing import Any
 import yaml
 from torch import nn
 
-from benchmarks.untrained import untrained_networks
 from calibration.command import main as calibrate
 from calibration.record import load_active, save_and_activate
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line, read_yaml
 from pipeline.errors import LineError
 from stages.bundle import Bundle, BundleManifest, save_bundle
-from stages.model_profiles import ModelProfile
+from stages.model_profiles import ModelProfile, untrained_networks
 from stages.preprocessing.prepare import preparation_settings
 from stages.reconstruction.unet import UNetSizes
 from stages.segmentation.network import SegmentationSizes

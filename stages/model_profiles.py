@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
+from torch import nn
 
 from stages.reconstruction.paradigms import DiffusionSettings
 from stages.reconstruction.unet import UNet, UNetSizes
@@ -87,3 +89,18 @@ PROFILES: dict[str, ModelProfile] = {profile.name: profile for profile in (PAPER
 def build_networks(profile: ModelProfile, channels: int) -> tuple[UNet, SegmentationNetwork]:
     """Fresh networks of a profile for images of 1 or 3 `channels`, with random weights."""
     return UNet(channels, profile.unet), SegmentationNetwork(channels, profile.segmentation)
+
+
+def untrained_networks(profile: ModelProfile, channels: int) -> tuple[UNet, SegmentationNetwork]:
+    """Networks with random weights, always the same.
+
+    The weights keep a signal's strength, which those of networks before their training do not:
+    engine and reference could agree about zeros.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet, segmentation = build_networks(profile, channels)
+        for module in (*unet.modules(), *segmentation.modules()):
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return unet, segmentation
