@@ -62,7 +62,7 @@ class WatchedLine:
         while not self._watch.wait(until, LOOK_S):
             for process in self.processes:
                 if process.poll() is not None and not self._watch.wait(until, LOOK_S):
-                    raise LineError(f"the line ended before {what}:\n{_last_words(self._folder)}")
+                    raise LineError(f"the line ended before {what}:\n{last_words(self._folder)}")
 
     def wait_for_verdicts(self, count: int) -> None:
         """Wait until so many verdicts have come. Raises LineError as `wait`."""
@@ -86,16 +86,16 @@ class WatchedLine:
         line, *cameras = self.processes
         while line.poll() is None:
             if any(camera.poll() for camera in cameras):
-                raise LineError(f"the camera ended by a fault:\n{_last_words(self._folder)}")
+                raise LineError(f"the camera ended by a fault:\n{last_words(self._folder)}")
             with suppress(subprocess.TimeoutExpired):  # it has parts to do yet
                 line.wait(LOOK_S)
-        return Run(_summary(line, self._folder), self._watch.arrivals())
+        return Run(summary_of(line, self._folder), self._watch.arrivals())
 
     def end(self) -> None:
         """End what still runs, and stop listening."""
         self._watch.close()
         for process in self.processes:
-            _end(process)
+            end(process)
 
 
 def unwatched_line(choice: LineChoice, parts: int) -> dict[str, Any]:
@@ -105,13 +105,13 @@ def unwatched_line(choice: LineChoice, parts: int) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        changed = choice.changed({**PATIENT, **_places(folder), "camera.rate_hz": "null"})
-        process = _start(_line_command(changed, folder, parts), folder / "line.err")
+        changed = choice.changed({**PATIENT, **places(folder), "camera.rate_hz": "null"})
+        process = start(line_command(changed, folder, parts), folder / "line.err")
         try:
             process.wait()
-            return complete(_summary(process, folder))
+            return complete(summary_of(process, folder))
         finally:
-            _end(process)
+            end(process)
 
 
 @contextmanager
@@ -129,13 +129,13 @@ def watched_line(
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        own = {**_places(folder), "supervision.autostart": "false"}
+        own = {**places(folder), "supervision.autostart": "false"}
         changed = choice.changed({**settings, **own})
         config = check_choice(changed)
-        command = _line_command(changed, folder, parts)
+        command = line_command(changed, folder, parts)
         command += ["--by-hand", "acquisition"] if phases else []
         watch = VerdictWatch(config.mqtt)
-        line = WatchedLine(folder, _start(command, folder / "line.err"), watch)
+        line = WatchedLine(folder, start(command, folder / "line.err"), watch)
         try:
             watch.start()
             line.begin(phases)
@@ -144,7 +144,7 @@ def watched_line(
             line.end()
 
 
-def _places(folder: Path) -> Settings:
+def places(folder: Path) -> Settings:
     """Its own folders; and a fault ends it, since nobody is there to reset it."""
     return {
         "data_folder": f"{folder}/data",
@@ -153,7 +153,8 @@ def _places(folder: Path) -> Settings:
     }
 
 
-def _line_command(choice: LineChoice, folder: Path, parts: int | None) -> list[str]:
+def line_command(choice: LineChoice, folder: Path, parts: int | None) -> list[str]:
+    """What runs a line and has it write its summary into a folder, after `python`."""
     command = [str(ROOT / "run_line.py"), *choice.arguments(), "--plain"]
     command += ["--summary", str(folder / SUMMARY)]
     return [*command, "--parts", str(parts)] if parts is not None else command
@@ -163,10 +164,11 @@ def _start_camera(folder: Path, phases: Sequence[Phase]) -> subprocess.Popen[byt
     command = ["-m", "benchmarks.shown_camera", "--config", str(folder / "run" / CONFIG_FILE)]
     for phase in phases:
         command += ["--phase", str(phase)]
-    return _start(command, folder / "camera.err")
+    return start(command, folder / "camera.err")
 
 
-def _start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
+def start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
+    """Start Python with a command; what it complains of goes to a file."""
     with errors.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, *command],
@@ -178,22 +180,24 @@ def _start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _summary(line: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
+def summary_of(line: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
     """What a line that has ended wrote. Raises LineError where it did not end well."""
     if line.returncode != 0:
-        raise LineError(f"run_line ended with {line.returncode}:\n{_last_words(folder)}")
+        raise LineError(f"run_line ended with {line.returncode}:\n{last_words(folder)}")
     summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     return summary
 
 
-def _last_words(folder: Path) -> str:
+def last_words(folder: Path) -> str:
+    """The end of what the processes of a folder complained of."""
     return "".join(
         file.read_text(encoding="utf-8", errors="replace")[-2000:]
         for file in sorted(folder.glob("*.err"))
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process in order, or after a minute without."""
     if process.poll() is None:
         process.terminate()
     try:

@@ -104,6 +104,16 @@ def decode_payload(data: bytes) -> Received:
     return Received(timestamp_ms, tuple(values))
 
 
+def number_of(data: bytes, name: str) -> int | None:
+    """The whole number that a payload gives a metric, None without it. Raises WireError."""
+    for field, metric in _fields(data):
+        if field == 2:
+            values = dict(_fields(_data(metric)))
+            if values.get(1) == name.encode():
+                return _int(values.get(_METRIC_VALUE[DataType.UINT64], b""))
+    return None
+
+
 def _metric(metric: Metric, stamp: bytes, types: bool) -> bytes:
     parts = [_named(metric.name), stamp]
     if types:
