@@ -208,5 +208,3 @@ def rate_of(moments_ns: Sequence[int]) -> float:
     """Events per second between the first and the last; 0 for fewer than two."""
     span_ns = max(moments_ns, default=0) - min(moments_ns, default=0)
     return round((len(moments_ns) - 1) / (span_ns / 1e9), 2) if span_ns else 0.0
-
-
