@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.line_choice import LineChoice
@@ -25,6 +26,7 @@ LOOPBACK = "127.0.0.1"
 LOOK_S = 0.1
 BROKER = "mosquitto"
 SPARKPLUG = "{group: bench, edge_node: line}"
+MEASURED = ("decision", "recorder")
 LAST_WORDS_S = 2.0
 """For what the broker still passes on when the line has ended."""
 
@@ -63,7 +65,23 @@ def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
         process.stderr.close()
 
 
-def run_at(choice: LineChoice, payload: str, rate: float, parts: int, rejects: float) -> RateRun:
+@dataclass(frozen=True)
+class Play:
+    """What is played. `picture_px`: longest side of the pictures, None as the line has them."""
+
+    rate: float
+    parts: int
+    reject_share: float
+    picture_px: int | None
+
+    def arguments(self) -> list[str]:
+        """For `benchmarks.verdict_player`."""
+        words = ["--rate", str(self.rate), "--parts", str(self.parts)]
+        words += ["--reject-share", str(self.reject_share)]
+        return words if self.picture_px is None else [*words, "--picture-px", str(self.picture_px)]
+
+
+def run_at(choice: LineChoice, payload: str, play: Play) -> RateRun:
     """A line of its own, from its start to its end. Raises LineError where it fails."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
@@ -74,12 +92,12 @@ def run_at(choice: LineChoice, payload: str, rate: float, parts: int, rejects: f
         stack.callback(reader.close)
         line = _Line(folder, changed)
         stack.callback(line.end)
-        line.start(rate, parts, rejects)
-        cpu_ms = line.cpu_per_verdict(lambda: reader.count, broker, parts)
+        line.start(play)
+        cpu_ms = line.cpu_per_verdict(lambda: reader.count, broker, play.parts)
         line.finish()
-        wait_for(lambda: reader.count >= parts, LAST_WORDS_S)
+        wait_for(lambda: reader.count >= play.parts, LAST_WORDS_S)
         ledger = read_ledger(changed.load().ledger_folder)
-        return figures(rate, parts, ledger, reader.arrivals(), cpu_ms)
+        return figures(play.rate, play.parts, ledger, reader.arrivals(), cpu_ms)
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -114,7 +132,7 @@ class _Line:
         self._folder, self._choice = folder, choice
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, rate: float, parts: int, rejects: float) -> None:
+    def start(self, play: Play) -> None:
         """Start both. Raises LineError where the line ends at once."""
         command = line_command(self._choice, self._folder, None)
         for row in played_rows(self._choice.load()):
@@ -122,8 +140,7 @@ class _Line:
         self._processes.append(start(command, self._folder / "line.err"))
         config = self._folder / "run" / CONFIG_FILE
         self._until(config.exists)
-        command = ["-m", "benchmarks.verdict_player", "--config", str(config)]
-        command += ["--rate", str(rate), "--parts", str(parts), "--reject-share", str(rejects)]
+        command = ["-m", "benchmarks.verdict_player", "--config", str(config), *play.arguments()]
         self._processes.append(start(command, self._folder / "player.err"))
 
     def cpu_per_verdict(
@@ -138,8 +155,8 @@ class _Line:
 
         def over() -> bool:
             nonlocal after
-            with suppress(FileNotFoundError, ProcessLookupError):  # the line has ended meanwhile
-                after = self._cpu_s(broker)
+            now = self._cpu_s(broker)
+            after = now if now.keys() >= before.keys() else after  # else it has ended meanwhile
             return heard() >= parts or self._processes[0].poll() is not None
 
         self._until(over, whole=False)
@@ -147,9 +164,13 @@ class _Line:
         return {name: round(1e3 * (after[name] - before[name]) / count, 4) for name in before}
 
     def _cpu_s(self, broker: int) -> dict[str, float]:
-        line = self._processes[0].pid
-        found = {process_name(pid): cpu_s(pid) for pid in descendants(line)}
-        return {"decision": found["decision"], "recorder": found["recorder"], BROKER: cpu_s(broker)}
+        found = {BROKER: cpu_s(broker)}
+        with suppress(FileNotFoundError, ProcessLookupError):  # they end between two looks
+            for pid in descendants(self._processes[0].pid):
+                name = process_name(pid)
+                if name in MEASURED:
+                    found[name] = cpu_s(pid)
+        return found
 
     def finish(self) -> None:
         """Wait for the end of the line. Raises LineError where it does not end well."""

@@ -67,13 +67,13 @@ class Scored:
 class Scores:
     """Results of good and of defective parts, in turn; `reject_share` of all are a REJECT."""
 
-    def __init__(self, config: LineConfig, reject_share: float) -> None:
+    def __init__(self, config: LineConfig, reject_share: float, picture_px: int | None) -> None:
         assert isinstance(config.camera, SimulatedCamera)
         bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
         calibration = load_line_calibration(config, bundle_id, bundles_own)
         self._share, self._bundle_id = reject_share, bundle_id
         self._threshold, self._pixel = calibration.threshold, calibration.pixel_threshold
-        self._config = config
+        self._config, self._picture_px = config, picture_px
         self._drawn = {
             defective: [self._scored(number, defective) for number in range(1, SHOWN + 1)]
             for defective in (False, True)
@@ -89,8 +89,9 @@ class Scores:
         assert isinstance(camera, SimulatedCamera)
         renderer = PartRenderer(camera.product, camera.size_px, camera.seed, float(defective))
         part = renderer.render(number)
-        height, width = config.frame.input_px
-        view = _view(part.image, config.reject_log.view_px)
+        longest_px = self._picture_px or max(config.reject_log.view_px, *config.frame.input_px)
+        height, width = (min(longest_px, side) for side in config.frame.input_px)
+        view = _view(part.image, min(longest_px, config.reject_log.view_px))
         small = cv2.resize(view, (width, height)).reshape(height, width, -1)
         mask = cv2.resize(part.mask.astype(np.float32), (width, height))
         anomaly_map = (mask * 0.98).astype(np.float16)
@@ -280,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=above_zero, required=True, help="parts per second")
     parser.add_argument("--parts", type=whole_number(1), required=True, help="how many")
     parser.add_argument("--reject-share", type=share, default=0.1, help="of the parts (0.1)")
+    parser.add_argument("--picture-px", type=whole_number(16), help="longest side (the line's)")
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options))
 
@@ -288,7 +290,7 @@ def _run(options: argparse.Namespace) -> int:
     config = load_line(options.config)
     if not isinstance(config.camera, SimulatedCamera):
         raise ConfigError("only a line with a simulated camera can be played its parts")
-    scores = Scores(config, options.reject_share)
+    scores = Scores(config, options.reject_share, options.picture_px)
     player = Player(config, scores, options.rate, options.parts)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
