@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from paho.mqtt import client as paho
@@ -91,9 +92,15 @@ class Link:
     def _properties(self, packet: Packet) -> Properties | None:
         if packet.expiry_s is None or not self._speaks_5:
             return None
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's own
-        properties.MessageExpiryInterval = packet.expiry_s
-        return properties
+        return _expiring(packet.expiry_s)
+
+
+@lru_cache(maxsize=256)
+def _expiring(expiry_s: int) -> Properties:
+    """What makes a message expire; the same for all that do so in as many seconds."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's own
+    properties.MessageExpiryInterval = expiry_s
+    return properties
 
 
 class Listener(Protocol):
