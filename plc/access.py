@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass, field
+from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -55,11 +56,17 @@ class Access:
             reconnect_on_failure=reconnect,
         )
         client.connect_timeout = timeout_s
+        client.on_socket_open = _send_at_once
         if self.user is not None:
             client.username_pw_set(self.user, self.password)
         if self.tls is not None:
             client.tls_set_context(tls_context(self.tls))
         return client
+
+
+def _send_at_once(_client: paho.Client, _data: Any, opened: Any) -> None:
+    """Else the kernel keeps a verdict back until the broker has answered the reject before it."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def access_of(mqtt: Mqtt) -> Access:

@@ -99,3 +99,14 @@ def test_check_of_the_embedded_broker_looks_at_the_port(rig, free_port):
     with socket.create_server(("127.0.0.1", free_port)):
         fault = check_broker(rig.mqtt(free_port, "embedded"), 1.0)
     assert fault == f"port {free_port} is taken by another program; set mqtt.broker.port"
+
+
+def test_a_small_message_does_not_wait_for_the_answer_to_the_one_before(rig):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = access_of(rig.mqtt(server.getsockname()[1])).new_client("line")
+        client.connect("127.0.0.1", server.getsockname()[1])
+        try:
+            assert client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        finally:
+            client.disconnect()
+            client.loop_misc()

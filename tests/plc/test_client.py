@@ -132,7 +132,7 @@ def test_denied_publish_is_a_warning(mosquitto, rig, tmp_path):
     assert client.publish_verdict(rig.record(1))
     rig.until(lambda: "not authorized" in client.warning)
     assert "denies inspection-line-3 to publish to" in client.warning
-    assert client.undelivered == 1
+    rig.until(lambda: client.warning and client.undelivered == 1)
 
 
 def test_wrong_password_is_a_warning_without_the_password(
