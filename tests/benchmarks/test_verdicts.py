@@ -54,12 +54,12 @@ def test_a_slow_percentile_is_a_fault_of_its_rate():
 
 
 def test_what_is_not_heard_once_or_not_inspected_is_a_fault():
-    ledger_of = run_of([1.0] * 100, late={4}, reasons=[(7, "DEADLINE")])
-    text = " ".join(ledger_of.faults(Limits(5.0)))
+    run = run_of([1.0] * 100, late={4}, reasons=[(7, "DEADLINE")])
+    text = " ".join(run.faults(Limits(5.0)))
     assert "1 of 100 verdicts were late" in text
     assert "not inspected: 1 DEADLINE" in text
-    (fault,) = run_of([1.0] * 50 + [None] + [1.0] * 49).faults(Limits(5.0))
-    assert fault == "at 100 parts/s 1 of 100 verdicts were never heard"
+    (fault,) = run_of([1.0] * 50 + [None] + [1.0] * 149).faults(Limits(5.0))
+    assert fault == "at 100 parts/s 1 of 200 verdicts were never heard"
 
 
 def test_a_verdict_that_comes_again_or_of_nobody_is_a_fault():
