@@ -55,8 +55,8 @@ def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
     process = subprocess.Popen(
         [mosquitto_program(), "-c", str(config)], stderr=subprocess.PIPE, text=True
     )
+    assert process.stderr is not None
     try:
-        assert process.stderr is not None
         if not any("running" in text for text in process.stderr):
             raise LineError("mosquitto ended at once; try it by hand: mosquitto -p 18999")
         yield port, process.pid

@@ -33,8 +33,9 @@ class VerdictReader:
         access, topics = access_of(config.mqtt), Topics(config.mqtt.topic_root)
         names = config.mqtt.sparkplug
         self._sparkplug = None if names is None else NodeTopics(names).of("DDATA")
-        self._reads = [self._sparkplug or topics.verdict, topics.reject, topics.status]
-        self._verdict_topic = self._reads[0]
+        self._verdict_topic = self._sparkplug or topics.verdict
+        json = [topics.verdict, topics.reject, topics.status]
+        self._reads = json if self._sparkplug is None else [self._sparkplug]
         self._address = access.address
         self._heard: list[tuple[bytes, int]] = []
         self._subscribed = threading.Event()
@@ -80,4 +81,4 @@ class VerdictReader:
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         at_ns = time.monotonic_ns()
         if message.topic == self._verdict_topic:
-            self._heard.append((message.payload, at_ns))
+            self._heard.append((bytes(message.payload), at_ns))

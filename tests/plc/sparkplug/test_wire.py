@@ -15,6 +15,7 @@ from plc.sparkplug.wire import (
     WireError,
     decode_payload,
     encode_payload,
+    number_of,
 )
 
 NUMBERS = (0, 1, 127, 128, 300, 2**31, 2**32, 2**63, 2**64 - 1)
@@ -154,3 +155,20 @@ def test_damaged_bytes_never_raise_anything_else():
         except WireError:
             continue
     assert 0 < readable < 20_000
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_one_number_is_found_beside_tables_and_texts(number):
+    table = DataSet(("x",), (DataType.UINT64,), ((3,),))
+    metrics = (
+        Metric("verdict/defects", DataType.DATASET, table),
+        Metric("verdict/partId", DataType.STRING, "verdict/sequence"),
+        Metric("verdict/sequence", DataType.UINT64, number),
+    )
+    data = encode_payload(metrics, 1, 2)
+    assert number_of(data, "verdict/sequence") == number
+    assert number_of(data, "reject/sequence") is None
+    with pytest.raises(WireError):
+        number_of(data, "verdict/partId")
+    with pytest.raises(WireError, match="cut off"):
+        number_of(data[: len(data) // 2], "verdict/sequence")
