@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import openvino
@@ -58,9 +59,18 @@ class OpenVinoLane:
                 "NUM_STREAMS": threads,
                 "ENABLE_CPU_PINNING": False,  # other processes of the line compute here too
             }
-            compiled = openvino.Core().compile_model(self._model, "CPU", plan)
+            compiled = _core().compile_model(self._model, "CPU", plan)
             self._queues[threads] = openvino.AsyncInferQueue(compiled, threads)
         return self._queues[threads]
+
+
+@cache
+def _core() -> openvino.Core:
+    """One for the life of the process: each puts up a stack for signals, and of two that end in the
+    order in which they began, the second puts the first one's back, which is gone. The next signal
+    would then end the process.
+    """
+    return openvino.Core()
 
 
 class _Outputs:

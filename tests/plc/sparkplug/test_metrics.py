@@ -39,7 +39,7 @@ def payloads(rig):
         "verdict": verdict_payload(record),
         "reject": reject_payload(record, 1812),
         "status": status_payload(3, order, Identity("cap_b", "b-1", "c-1"), 17),
-        "heartbeat": HeartbeatPayload(3, order.session, 1, LineState.RUNNING, 131, 122),
+        "heartbeat": HeartbeatPayload(3, order.session, 1, LineState.RUNNING, 131, 122, 5),
         "undelivered": undelivered_payload(3, order.session, gone, unsure, order.since_wall_ns),
         "response": response_payload(3, order.session, answer),
     }

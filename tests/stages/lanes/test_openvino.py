@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -84,3 +87,38 @@ def test_float32_is_computed_in_float32():
     expected = convolved(torch.from_numpy(images).permute(0, 3, 1, 2))[0].numpy()
     (found,) = lane(convolved).submit(images).land()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+INTERRUPTED = """
+import gc, os, signal
+import subprocess
+import sys
+
+import numpy as np
+from stages.execution import Execution
+from stages.lanes.openvino import OpenVinoLane
+
+def lane():
+    found = OpenVinoLane(Execution("openvino", "float32"), lambda x: (x.float(),), (ROW,))
+    found.submit(ROW[None]).land()
+    return found
+
+ROW = np.zeros((8, 12, 3), np.uint8)
+first, second = lane(), lane()
+del first
+gc.collect()
+del second
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_process_outlives_its_lanes_and_the_signals_after_them():
+    """OpenVINO puts up a stack for signals, which must still be there when one comes."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
