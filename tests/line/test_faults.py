@@ -111,7 +111,7 @@ def test_a_killed_supervisor_takes_its_stages_along_and_the_next_start_cleans_up
     line.start("--set", "camera.rate_hz=null")
     plc.wait_for_inspected(5)
     pids = stage_pids(line)
-    assert len(pids) == 8
+    assert len(pids) == 7
     plc.states.clear()
 
     line.kill()
