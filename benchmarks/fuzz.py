@@ -288,14 +288,13 @@ def own_settings(folder: Path) -> list[tuple[str, Any]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    stages = ("preprocessing", "reconstruction", "segmentation")
     return [
         ("run_folder", str(folder / "run")),
         ("data_folder", str(folder / "data")),
         ("mqtt.broker", {"kind": "embedded", "port": port}),
         ("camera.rate_hz", 2),
         ("timing.deadline_ms", 20_000),
-        *((f"stages.{stage}.workers", 1) for stage in stages),
+        ("stages", {}),
     ]
 
 

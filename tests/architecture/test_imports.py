@@ -83,7 +83,7 @@ names it by a string. `contract` is what the pipeline offers to stages."""
 ONLY_IMPORTER = {
     "zmq": ("pipeline.wire", "benchmarks.tap"),
     "pynvml": ("pipeline.telemetry",),
-    "paho": ("plc",),
+    "paho": ("plc", "benchmarks.verdict_reader"),
     "amqtt": ("plc",),
     "sqlite3": ("reject_log",),
     "matplotlib": ("evaluation",),

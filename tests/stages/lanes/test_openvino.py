@@ -104,6 +104,7 @@ def lane():
     return found
 
 ROW = np.zeros((8, 12, 3), np.uint8)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without
 first, second = lane(), lane()
 del first
 gc.collect()
