@@ -127,7 +127,8 @@ def test_memory_is_read_and_judged(small_line, tmp_path):
     found = figures(report)["endurance"]
     assert found["parts"] == [20, 40]
     growth = {one["name"]: one for one in found["growth"]}
-    assert {"supervisor", "broker", "reconstruction+segmentation.1", "decision", "all"} <= set(growth)
+    networks = {"reconstruction+segmentation", "reconstruction+segmentation.1"}
+    assert {"supervisor", "broker", *networks, "decision", "all"} <= set(growth)
     each = [one["last"]["resident_mb"] for name, one in growth.items() if name != "all"]
     assert growth["all"]["last"]["resident_mb"] == pytest.approx(sum(each), rel=0.05)
     assert result.returncode == 1
