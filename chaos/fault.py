@@ -90,7 +90,7 @@ class Fault(ABC):
     def inflict(self, hall: Hall) -> None:
         """Begin it. Raises LineError where the line cannot even be hurt."""
 
-    def end(self, hall: Hall) -> None:  # noqa: B027 - most faults that are over by themselves
+    def end(self, hall: Hall) -> None:  # noqa: B027 - many are over by themselves
         """End it; one that is over by itself needs nothing."""
 
 

@@ -104,7 +104,7 @@ def disturbed(read: Shows, how: Callable[[], int], drawn: random.Random) -> Show
 
 def _damage_messages(switches: Switches, stage: str) -> None:
     from pipeline.line import TABLE  # noqa: PLC0415 - not before the line has a fault to suffer
-    from pipeline.wire import Encoder  # noqa: PLC0415
+    from pipeline.wire import Encoder  # noqa: PLC0415 - likewise
 
     number = 1 + [row.name for row in TABLE].index(stage)
     whole, drawn = Encoder.encode, random.Random(stage)

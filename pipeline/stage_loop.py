@@ -337,7 +337,7 @@ def _run_stage(options: argparse.Namespace) -> int:
     try:
         context = StageContext(config, session, options.worker, log)
         loop = StageLoop(row, build_stage(row, context), context)
-    except Exception:
+    except Exception:  # logged with its traceback, and raised again
         log.exception("could not start")
         print(f"{process} could not start; see {log_path(config, process)}", file=sys.stderr)
         raise

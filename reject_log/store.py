@@ -64,7 +64,7 @@ class Store:
             with explained(path):
                 self._prepare()
                 self._inode = path.stat().st_ino
-        except BaseException:
+        except BaseException:  # whatever it was goes on; the connection must not stay open
             self._database.close()
             raise
 
@@ -141,7 +141,7 @@ class Store:
         try:
             yield
             self._database.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it was goes on; half a transaction must not stay
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
@@ -329,7 +329,7 @@ def _opened(path: Path, mode: str) -> sqlite3.Connection:
         _require_known_version(database, path)
         if _version(database) == 0:
             raise InputError(f"reject log {path} is empty: the recorder has not written to it yet")
-    except BaseException:
+    except BaseException:  # as in Store
         database.close()
         raise
     return database

@@ -33,10 +33,12 @@ class BirthSequence:
         self._last = number
 
     def _read(self) -> int | None:
-        if self._file is None or not self._file.exists():
+        if self._file is None:
             return None
         try:
             number = int(self._file.read_text(encoding="ascii"))
+        except FileNotFoundError:  # the first start
+            return None
         except (OSError, ValueError) as error:
             self._log.warning("%s is not readable, bdSeq starts at 0: %s", self._file, error)
             return None
