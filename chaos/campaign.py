@@ -171,12 +171,14 @@ def _started_anew(hall: Hall, outcome: Outcome) -> bool:
 
 def _end(campaign: Campaign, hall: Hall, journal: KeptJournal) -> None:
     """Stop the line and judge what could not be judged before."""
+    hall.line.counters.look()
     campaign.rest += _stop(hall)
     journal.read_on()
     belt_s = hall.config.timing.deadline_ms / 1e3
     hall.view.pass_time(belt_s + 1)  # the last parts reach the gate
     accounts = journal.accounts
     campaign.rest += hall.checker.judge(accounts, journal.read_s, final=True)
+    campaign.rest += hall.checker.uncounted(accounts, hall.line.counters.numbered())
     if hall.view.unreadable:
         text = f"{hall.view.unreadable} messages were not what the contract says"
         campaign.rest.append(Violation(1, text))

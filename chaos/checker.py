@@ -1,7 +1,7 @@
 """The statements about every part, checked over what the PLC saw and the line's own ledger.
 
 1. announced = PASS + REJECT + UNINSPECTED, each once, in the PLC's view or counted as undelivered
-   while the broker was away
+   while the broker was away; and announced is what the camera's process has numbered
 2. no PASS for a part whose score was not computed in time by the calibrated model (`chaos.proof`)
 3. no gate fired for a wrong or expired part (`chaos.gates`), nor told to
 
@@ -72,6 +72,18 @@ class Checker:
             found += self._gates.missing()
             found += self._given_out(accounts)
         return found
+
+    def uncounted(
+        self, accounts: dict[str, Account], numbered: dict[str, int]
+    ) -> Iterator[Violation]:
+        """Sessions that ended in order, of which the ledger knows other parts than the camera's
+        process has numbered by its own count.
+        """
+        for session, last in numbered.items():
+            known = accounts[session].last if session in accounts else 0
+            if known != last and session not in self.killed_s:
+                text = f"the camera numbered {last} parts of {session}, the ledger has {known}"
+                yield Violation(1, text)
 
     def _note_slow(self, accounts: dict[str, Account]) -> None:
         for key, heard in list(self._view.verdicts.items()):

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from chaos.counters import PartCounters
 from chaos.switches import ENVIRONMENT, Switches
 from pipeline.config import LineConfig
 from pipeline.errors import LineError
@@ -27,6 +28,7 @@ class RunningLine:
 
     def __init__(self, config: LineConfig, folder: Path) -> None:
         self.config, self._folder = config, folder
+        self.counters = PartCounters(config.run_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self.switches = Switches(folder / "switches")
         self.temporary = folder / "temporary"

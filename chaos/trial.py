@@ -85,6 +85,7 @@ class Trial:
         hall.view.pass_time(self._after_s)
         outcome.session, outcome.first_part = hall.view.session, hall.view.sequence + 1
         self._journal.read_on()  # a session that ends in this fault may be tidied away soon
+        hall.line.counters.look()
         outcome.began_s = began_s = time.monotonic()
         self._try(fault.inflict)
         if fault.hold_s:

@@ -128,6 +128,20 @@ def test_numbers_that_the_plc_was_told_of_must_be_in_the_ledger(checker, view, a
     assert judged(again, account) == []
 
 
+@pytest.mark.parametrize("numbered", [0, 4])
+def test_the_ledger_must_have_what_the_camera_numbered(checker, account, numbered):
+    accounts = {SESSION: account}
+    assert list(checker.uncounted(accounts, {SESSION: 1})) == []
+
+    (found,) = checker.uncounted(accounts, {SESSION: numbered})
+    assert found.text == f"the camera numbered {numbered} parts of {SESSION}, the ledger has 1"
+    (found,) = checker.uncounted({}, {SESSION: 1})
+    assert found.text.endswith("the ledger has 0")
+
+    checker.killed_s[SESSION] = CAPTURED_S
+    assert list(checker.uncounted(accounts, {SESSION: numbered})) == []
+
+
 def test_a_verdict_must_have_an_end_in_the_outbox(checker, view, account):
     account.records[1].append(record())
     account.delivered.discard(1)
