@@ -55,7 +55,8 @@ endif
 bench: $(SET_UP)
 	$(BIN)/python -m benchmarks.line $(ARGS)
 
-# 100,000 malformed messages at every socket and topic of a running line: make fuzz ARGS="--seed 2"
+# 100,000 malformed messages at every socket and topic of a running line: make fuzz ARGS="--seed 2";
+# at the topics of one that speaks Sparkplug B: make fuzz ARGS="--payload sparkplug"
 fuzz: $(SET_UP)
 	$(BIN)/python -m benchmarks.fuzz $(ARGS)
 

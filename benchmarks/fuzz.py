@@ -2,6 +2,7 @@
 is counted where it came, and each real part in between has its one verdict.
 
     python -m benchmarks.fuzz --line 3 --messages 100000 --seed 1
+    python -m benchmarks.fuzz --payload sparkplug     the topics of Sparkplug B alone: DCMD, NCMD
 
 The line runs with its real processes and real sockets; the real messages go through this program,
 which adds the malformed ones and spoils some of the real ones. Exit code 1 where the line broke a
@@ -22,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz_samples import Refusal, part_of, refusals, series
+from benchmarks import fuzz_sparkplug
+from benchmarks.fuzz_samples import TOPICS, Refusal, part_of, refusals, series
 from benchmarks.malformed import Frames, Malformed
 from benchmarks.table import text_table
 from benchmarks.tapped_line import PATIENCE_S, TappedLine, consumers
@@ -37,6 +39,7 @@ SPOILT = ("captured", "prepared", "reconstructed", "result")
 MOST_USABLE = 10
 """Spoilt messages of a channel that are sound all the same, and are sent."""
 PER_TURN = 50
+MQTT = (*TOPICS, *fuzz_sparkplug.MESSAGES)
 
 
 @dataclass
@@ -116,13 +119,25 @@ class Campaign:
                           rows)  # fmt: skip
 
     def _aim(self) -> None:
+        """At everything that takes messages; with Sparkplug B at its topics, since the sockets are
+        the same.
+        """
+        if self.line.config.mqtt.sparkplug is None:
+            self._aim_at_all()
+            return
+        judges = fuzz_sparkplug.refusals()
+        for name, spoilt in fuzz_sparkplug.series(self.line.session, self.chance).items():
+            target = Target(name, "decision", spoilt, judges[name], self._topic(name))
+            self.targets.append(target)
+
+    def _aim_at_all(self) -> None:
         line, chance = self.line, self.chance
         stage_of = {**dict(consumers()), "beat": "supervisor", "order": "every stage"}
         judges = refusals(line.config.line, line.session)
         spoilers = series(line.config.line, line.session, chance)
         for name, taker in stage_of.items():
             self.targets.append(Target(name, taker, spoilers[name], judges[name], self._way(name)))
-        for topic in ("command", "ack"):
+        for topic in TOPICS:
             target = Target(topic, "decision", spoilers[topic], judges[topic], self._topic(topic))
             self.targets.append(target)
         for target in self.targets:
@@ -179,25 +194,28 @@ class Campaign:
     def _inspected(self) -> int:
         """Parts that the PLC was told a PASS or a REJECT of."""
         heard = list(self.line.plc.verdicts.values())
-        return sum(payloads[0]["verdict"] != Verdict.UNINSPECTED for payloads in heard)
+        return sum(verdicts[0] is not Verdict.UNINSPECTED for verdicts in heard)
 
     def _differences(self) -> list[str]:
         """Where another number was counted than has to be refused."""
         expected: Counter[str] = Counter()
-        orders = next(target.expected for target in self.targets if target.name == "order")
+        orders = self._to_refuse("order")
         for target in self.targets:
-            if target.name not in ("beat", "order", "command", "ack"):
+            if target.name not in ("beat", "order", *MQTT):
                 expected[target.stage] += target.expected + self.spoilt[target.name]
         found = []
         for stage in ("acquisition", *expected):
             counted, wanted = self.line.refused(stage), expected[stage] + orders
             if counted != wanted:
                 found.append(f"{stage} counts {counted} refused messages, not {wanted}")
-        mqtt = sum(target.expected for target in self.targets if target.name in ("command", "ack"))
+        mqtt = self._to_refuse(*MQTT)
         counted = self.line.report("decision").refused
         if counted != mqtt:
             found.append(f"decision counts {counted} refused MQTT messages, not {mqtt}")
         return found
+
+    def _to_refuse(self, *names: str) -> int:
+        return sum(target.expected for target in self.targets if target.name in names)
 
     def _dead(self) -> bool:
         return bool(self.line.dead())
@@ -210,7 +228,7 @@ class Campaign:
         self._expect(not faults, f"faults: {faults}")
 
     def _judge_supervisor(self) -> None:
-        wanted = next(target.expected for target in self.targets if target.name == "beat")
+        wanted = self._to_refuse("beat")
         counted = self.line.summary()["refused"]["supervisor"]
         self._expect(counted == wanted, f"supervisor counts {counted} refused beats, not {wanted}")
 
@@ -239,8 +257,8 @@ class Campaign:
             number, passed = record.part.sequence, record.verdict is Verdict.PASS
             proof = record.score is not None and record.score <= record.threshold
             self._expect(not passed or proof, f"part {number} passed without a score")
-            told = {payload["verdict"] for payload in heard.get(number, ())}
-            right = told == {record.verdict.value}
+            told = set(heard.get(number, ()))
+            right = told == {record.verdict}
             absent = not told and not told_first <= number <= self.told_last
             self._expect(right or absent, f"part {number}: PLC was told {told or 'nothing'}")
             spoilt = number in self.spoilt_parts
@@ -256,6 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = line_parser("benchmarks.fuzz", __doc__ or "", default_line=3)
     parser.add_argument("--messages", type=whole_number(1), default=100_000, metavar="N",
                         help="malformed messages for each socket and topic")  # fmt: skip
+    parser.add_argument("--payload", choices=("json", "sparkplug"), default="json",
+                        help="what the line speaks (json)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same messages")
     options = parser.parse_args(arguments)
     return run_command(lambda: _main(options))
@@ -263,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        config = load_arguments_line(options, own_settings(Path(folder)))
+        own = own_settings(Path(folder), options.payload)
+        config = load_arguments_line(options, own)
         campaign = run_campaign(config, Path(folder), options.messages, options.seed)
     print(campaign.table())
     for violation in campaign.violations:
@@ -283,7 +304,7 @@ def run_campaign(config: LineConfig, folder: Path, messages: int, seed: int) -> 
     return campaign
 
 
-def own_settings(folder: Path) -> list[tuple[str, Any]]:
+def own_settings(folder: Path, payload: str = "json") -> list[tuple[str, Any]]:
     """A line of its own, with one process for each stage, at a pace that leaves time."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -292,6 +313,8 @@ def own_settings(folder: Path) -> list[tuple[str, Any]]:
         ("run_folder", str(folder / "run")),
         ("data_folder", str(folder / "data")),
         ("mqtt.broker", {"kind": "embedded", "port": port}),
+        ("mqtt.payload", payload),
+        ("mqtt.sparkplug", fuzz_sparkplug.SECTION if payload == "sparkplug" else None),
         ("camera.rate_hz", 2),
         ("timing.deadline_ms", 20_000),
         ("stages", {}),

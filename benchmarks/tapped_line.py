@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.fuzz_plc import Plc
 from benchmarks.malformed import Frames
 from benchmarks.tap import Change, Tap, wait_for_any
 from pipeline.config import LineConfig
@@ -24,52 +25,12 @@ from pipeline.errors import LineError
 from pipeline.line import TABLE, Row
 from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
 from pipeline.wire import new_context
-from plc.access import access_of
-from plc.topics import Topics
 
 ROOT = Path(__file__).resolve().parent.parent
 BY_HAND = tuple(row for row in reversed(TABLE) if row.name != "broker")
 """The stages in the order in which a part goes through them: each is started when the sockets that
 it connects to are tapped."""
 PATIENCE_S = 120.0
-
-
-class Plc:
-    """What the line says over MQTT, and a way to say anything to it."""
-
-    def __init__(self, config: LineConfig) -> None:
-        access = access_of(config.mqtt)
-        self._topics = Topics(config.mqtt.topic_root)
-        self.verdicts: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-        self.states: list[str] = []
-        self._client = access.new_client("fuzz-plc")
-        self._client.on_connect = lambda client, *_: client.subscribe(f"{self._topics.root}/#", 1)
-        self._client.on_message = self._on_message
-        self._client.connect_async(access.host, access.port, access.keepalive_s)
-        self._client.loop_start()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the broker is there."""
-        return self._client.is_connected()
-
-    def say(self, topic: str, payload: bytes) -> bool:
-        """Publish below the line's root; False while the last ones have not left."""
-        if not self.connected or self._client.want_write():
-            return False
-        return self._client.publish(f"{self._topics.root}/{topic}", payload, qos=0).rc == 0
-
-    def close(self) -> None:
-        """Leave the broker."""
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
-        if message.topic == self._topics.verdict:
-            payload = json.loads(message.payload)
-            self.verdicts[payload["sequence"]].append(payload)
-        elif message.topic == self._topics.status:
-            self.states.append(json.loads(message.payload)["state"])
 
 
 class TappedLine:
