@@ -43,7 +43,7 @@ from benchmarks.spread import Spread, spread
 from benchmarks.table import text_table
 from benchmarks.untrained import PARADIGM, drawn_images, norm_guided, untrained_bundle
 from evaluation.output import check_file, write_text
-from pipeline.command_line import load_arguments_line, run_command, whole_number
+from pipeline.command_line import load_arguments_line, plain_parser, run_command, whole_number
 from pipeline.errors import LineError
 from pipeline.telemetry import GpuReading, gpu_text, read_gpus
 from stages.bundle import Bundle
@@ -254,11 +254,7 @@ def _difference_text(found: Disagreement) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.engine",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("benchmarks.engine", __doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--profile",

@@ -35,7 +35,7 @@ from benchmarks.trial import (
 from evaluation.output import check_file, write_text
 from evaluation.report import counts_text
 from evaluation.results import AREAS, Summary, cell
-from pipeline.command_line import run_command
+from pipeline.command_line import plain_parser, run_command
 from stages.acquisition.simulation import PRODUCTS
 from stages.model_profiles import PROFILES
 
@@ -132,11 +132,7 @@ def _json(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.products",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("benchmarks.products", __doc__)
     parser.add_argument(
         "--products",
         type=names_of(PRODUCTS),

@@ -44,7 +44,7 @@ from benchmarks.trial import (
 )
 from evaluation.output import check_file, write_text
 from evaluation.results import cell
-from pipeline.command_line import run_command, whole_number
+from pipeline.command_line import plain_parser, run_command, whole_number
 from stages.acquisition.simulation import PRODUCTS
 from stages.inspector import Inspector
 
@@ -212,11 +212,7 @@ def _size_content(size: Measured) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.profiles",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("benchmarks.profiles", __doc__)
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument(
         "--dataset", type=Path, metavar="DIR", help="data set in a known layout (docs/datasets.md)"

@@ -10,7 +10,6 @@ every line has.
 
 from __future__ import annotations
 
-import argparse
 import math
 import signal
 import sys
@@ -22,7 +21,7 @@ from types import FrameType
 import cv2
 import numpy as np
 
-from pipeline.command_line import above_zero, run_command, whole_number
+from pipeline.command_line import above_zero, plain_parser, run_command, whole_number
 from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.config_file import load_line
 from pipeline.control import LineOrder, StageReport
@@ -165,11 +164,7 @@ class PhasedAcquisition:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.shown_camera",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("benchmarks.shown_camera", __doc__)
     parser.add_argument("--config", type=Path, required=True, help="of the running line")
     parser.add_argument(
         "--phase",

@@ -26,7 +26,7 @@ from benchmarks.material import Material, from_product, square_frame
 from benchmarks.table import list_of, names_of, text_table
 from evaluation.datasets import GOOD
 from evaluation.output import check_file, write_text
-from pipeline.command_line import run_command, whole_number
+from pipeline.command_line import plain_parser, run_command, whole_number
 from stages.acquisition.simulation import DEFECT_KINDS, PRODUCTS
 from stages.segmentation.surface import CELL_PX
 from training.surface import Flips, farthest_cells, fitted
@@ -47,11 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.surfaces",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("benchmarks.surfaces", __doc__)
     parser.add_argument(
         "--cells", type=list_of(whole_number(2)), default=list(CELLS_PX), metavar="PX,PX"
     )

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from benchmarks.speed import machine_content, machine_text
 from benchmarks.table import text_table
 from evaluation.output import check_file, write_text
-from pipeline.command_line import run_command, whole_number
+from pipeline.command_line import plain_parser, run_command, whole_number
 from stages.acquisition.simulation import PRODUCTS, PartRenderer
 from stages.device import choose_device, set_threads
 from stages.model_profiles import PROFILES
@@ -189,11 +189,7 @@ def _text(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.synthesis",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("benchmarks.synthesis", __doc__)
     parser.add_argument("--product", choices=PRODUCTS, default="moulded_cap", help="what to paint")
     parser.add_argument(
         "--profile", choices=sorted(PROFILES), default="compact", help="whose steps to time"

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from calibration.record import load_line_calibration
-from pipeline.command_line import above_zero, run_command, share, whole_number
+from pipeline.command_line import above_zero, plain_parser, run_command, share, whole_number
 from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.config_file import load_line
 from pipeline.control import Beat, LineOrder, StageReport
@@ -272,11 +272,7 @@ class Player:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.verdict_player",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("benchmarks.verdict_player", __doc__)
     parser.add_argument("--config", type=Path, required=True, help="of the running line")
     parser.add_argument("--rate", type=above_zero, required=True, help="parts per second")
     parser.add_argument("--parts", type=whole_number(1), required=True, help="how many")

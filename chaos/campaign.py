@@ -28,7 +28,7 @@ from chaos.setup import measure_capacity, open_hall, start_steady
 from chaos.table import Campaign
 from chaos.trial import Outcome, Trial
 from chaos.violation import Violation
-from pipeline.command_line import above_zero, run_command, whole_number
+from pipeline.command_line import above_zero, plain_parser, run_command, whole_number
 from pipeline.errors import ConfigError, LineError
 
 LOAD = 0.8
@@ -53,12 +53,7 @@ def _end_in_order(_number: int, _frame: FrameType | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="chaos.campaign",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser("chaos.campaign", __doc__, EPILOG)
     parser.add_argument("--faults", type=whole_number(1), default=40, metavar="N")
     parser.add_argument("--seed", type=int, default=1, help="of kinds, moments and lengths")
     parser.add_argument(

@@ -14,6 +14,16 @@ from pipeline.config_file import line_file, load_line, parse_override
 from pipeline.errors import ConfigError, LineError
 
 
+def plain_parser(prog: str, description: str | None, epilog: str = "") -> argparse.ArgumentParser:
+    """A parser without options; its texts are shown line by line, as they are written."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def line_parser(
     prog: str, description: str, epilog: str = "", default_line: int | None = None
 ) -> argparse.ArgumentParser:
@@ -21,12 +31,7 @@ def line_parser(
 
     One of --line and --config must be given, unless there is a `default_line`.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser(prog, description, epilog)
     which = parser.add_mutually_exclusive_group(required=default_line is None)
     number = "line number: configs/line_N.yaml"
     if default_line is not None:

@@ -10,16 +10,7 @@ import pytest
 import sparkplug_proto
 from pipeline.control import Answer, Command, LineState
 from pipeline.sequences import Sequences
-from plc.payloads import (
-    HeartbeatPayload,
-    Identity,
-    encode,
-    reject_payload,
-    response_payload,
-    status_payload,
-    undelivered_payload,
-    verdict_payload,
-)
+from plc import payloads as contract
 from plc.sparkplug.metrics import device_birth, metrics_of, node_birth, node_death
 from plc.sparkplug.wire import encode_payload
 
@@ -36,12 +27,14 @@ def payloads(rig):
     answer = Answer("id", Command.PAUSE, True, "", LineState.PAUSED, order.since_wall_ns)
     gone, unsure = Sequences([(3, 5), (9, 9)]), Sequences()
     return {
-        "verdict": verdict_payload(record),
-        "reject": reject_payload(record, 1812),
-        "status": status_payload(3, order, Identity("cap_b", "b-1", "c-1"), 17),
-        "heartbeat": HeartbeatPayload(3, order.session, 1, LineState.RUNNING, 131, 122, 5),
-        "undelivered": undelivered_payload(3, order.session, gone, unsure, order.since_wall_ns),
-        "response": response_payload(3, order.session, answer),
+        "verdict": contract.verdict_payload(record),
+        "reject": contract.reject_payload(record, 1812),
+        "status": contract.status_payload(3, order, contract.Identity("cap_b", "b-1", "c-1"), 17),
+        "heartbeat": contract.HeartbeatPayload(3, order.session, 1, LineState.RUNNING, 131, 122, 5),
+        "undelivered": contract.undelivered_payload(
+            3, order.session, gone, unsure, order.since_wall_ns
+        ),
+        "response": contract.response_payload(3, order.session, answer),
     }
 
 
@@ -57,7 +50,7 @@ def plain(value):
 )
 def test_each_key_is_a_metric_with_its_value(rig, topic):
     payload = payloads(rig)[topic]
-    told = json.loads(encode(payload))
+    told = json.loads(contract.encode(payload))
     assert told.pop("schema") == f"inspection.{topic}/1"
     found = sparkplug_proto.values(read(metrics_of(payload)))
     assert found == {f"{topic}/{key}": plain(value) for key, value in told.items()}
@@ -65,7 +58,7 @@ def test_each_key_is_a_metric_with_its_value(rig, topic):
 
 def test_times_are_exact_to_the_millisecond(rig):
     for wall_ns in (rig.record().captured_wall_ns + ms * 1_000_000 for ms in range(1000)):
-        found = metrics_of(verdict_payload(rig.record(captured_wall_ns=wall_ns)))
+        found = metrics_of(contract.verdict_payload(rig.record(captured_wall_ns=wall_ns)))
         (captured,) = (metric.value for metric in found if metric.name == "verdict/capturedAt")
         assert captured == wall_ns // 1_000_000
 
