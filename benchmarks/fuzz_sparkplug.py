@@ -17,14 +17,7 @@ from plc.sparkplug.commands import (
 )
 from plc.sparkplug.edge_node import READ_BY_NODE
 from plc.sparkplug.metrics import ACK, COMMAND, COMMAND_ID, POSITION, REBIRTH, SPEED
-from plc.sparkplug.wire import (
-    DataSet,
-    DataType,
-    Metric,
-    WireError,
-    decode_payload,
-    encode_payload,
-)
+from plc.sparkplug.wire import DataSet, DataType, Metric, WireError, decode_payload, encode_payload
 
 SECTION = {"group": "fuzz", "edge_node": "line"}
 """The line's section `mqtt.sparkplug`."""

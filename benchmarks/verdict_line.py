@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from benchmarks.line_run import end, last_words, line_command, places, start, su
 from benchmarks.process_memory import PROC, descendants, process_name
 from benchmarks.verdict_figures import RateRun, figures, read_ledger
 from benchmarks.verdict_player import played_rows
-from benchmarks.verdict_reader import VerdictReader
+from benchmarks.verdict_reader import Reader, wait_for
+from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, LineError
 from pipeline.run_folder import CONFIG_FILE
 
@@ -81,15 +81,17 @@ class Play:
         return words if self.picture_px is None else [*words, "--picture-px", str(self.picture_px)]
 
 
-def run_at(choice: LineChoice, payload: str, play: Play) -> RateRun:
-    """A line of its own, from its start to its end. Raises LineError where it fails."""
+def run_at(
+    choice: LineChoice, payload: str, play: Play, new_reader: Callable[[LineConfig], Reader]
+) -> RateRun:
+    """A line and its reader, from the start to the end. Raises LineError where it fails."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         port, broker = stack.enter_context(mosquitto(folder))
         changed = choice.changed({**places(folder), **_broker(port, payload)})
-        reader = VerdictReader(changed.load())
-        reader.start()
+        reader = new_reader(changed.load())
         stack.callback(reader.close)
+        reader.start()
         line = _Line(folder, changed)
         stack.callback(line.end)
         line.start(play)
@@ -98,14 +100,6 @@ def run_at(choice: LineChoice, payload: str, play: Play) -> RateRun:
         wait_for(lambda: reader.count >= play.parts, LAST_WORDS_S)
         ledger = read_ledger(changed.load().ledger_folder)
         return figures(play.rate, play.parts, ledger, reader.arrivals(), cpu_ms)
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Whether something became true in time; looked at a hundred times a second."""
-    end_s = time.monotonic() + timeout_s
-    while not (there := condition()) and time.monotonic() < end_s:
-        time.sleep(0.01)
-    return there
 
 
 def cpu_s(pid: int) -> float:

@@ -1,4 +1,6 @@
-"""An MQTT reader that notes when each verdict comes, on the monotonic clock, in either payload."""
+"""Readers that note when each verdict comes, on the monotonic clock: what is asked of one, and the
+plainest, over MQTT in either payload.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 from paho.mqtt import client as paho
@@ -21,6 +24,31 @@ from plc.topics import Topics
 
 SEQUENCE = "verdict/sequence"
 ANSWER_S = 10.0
+
+
+class Reader(Protocol):
+    """Hears one line from its start to its end."""
+
+    @property
+    def count(self) -> int:
+        """Verdicts so far, or a little more."""
+
+    def start(self) -> None:
+        """Listen. Raises LineError where the broker does not answer."""
+
+    def close(self) -> None:
+        """Leave the broker; what was heard stays."""
+
+    def arrivals(self) -> dict[int, list[int]]:
+        """Monotonic nanoseconds of every arrival, by the parts' numbers."""
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether something became true in time; looked at a hundred times a second."""
+    end_s = time.monotonic() + timeout_s
+    while not (there := condition()) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return there
 
 
 class VerdictReader:

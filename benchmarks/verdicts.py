@@ -7,7 +7,8 @@ For each rate a line of its own is started, with its real supervisor, decision a
 mosquitto of its own on this machine. One further process plays the stages before decision: it
 announces parts and gives their scores, with defects and pictures of the line's size, at that rate;
 so many are a REJECT as --reject-share says. A reader in this process subscribes as a PLC does and
-notes when each verdict comes.
+notes when each verdict comes; --reader simulator is plc_simulator, which decodes each message,
+works its gate and acknowledges rejects, and notes when its cycle has read the verdict.
 
 after decision: from the moment that decision takes a score in, which the ledger has, to the
 verdict's arrival at the reader. Recording it, encoding it and the broker lie between. The scores
@@ -33,7 +34,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,6 +43,8 @@ from benchmarks.line_report import machine_of_lines
 from benchmarks.table import list_of, text_table
 from benchmarks.verdict_figures import Limits, RateRun
 from benchmarks.verdict_line import Play, mosquitto_program, run_at
+from benchmarks.verdict_plc import SimulatedPlc
+from benchmarks.verdict_reader import Reader, VerdictReader
 from evaluation.output import check_file, write_text
 from pipeline.command_line import (
     above_zero,
@@ -51,12 +54,16 @@ from pipeline.command_line import (
     share,
     whole_number,
 )
-from pipeline.config import SimulatedCamera
+from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.errors import ConfigError, LineError
 
 DEMONSTRATION = 3
 """The line with a simulated camera and a shipped model."""
 RATES = (20.0, 100.0, 1000.0)
+READERS: dict[str, Callable[[LineConfig], Reader]] = {
+    "mqtt": VerdictReader,
+    "simulator": SimulatedPlc,
+}
 COLUMNS = (
     "parts/s", "sent/s", "heard/s", "verdicts",
     "after decision p50", "p90", "p99", "max", "after score p50", "p99", "max",
@@ -94,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--payload", choices=("json", "sparkplug"), default="json", help="(default json)"
     )
+    parser.add_argument("--reader", choices=READERS, default="mqtt", help="(default mqtt)")
     parser.add_argument(
         "--p99-limit-ms",
         type=above_zero,
@@ -108,12 +116,15 @@ def _parser() -> argparse.ArgumentParser:
 def _main(options: argparse.Namespace) -> int:
     choice = LineChoice(config_path(options), tuple(options.overrides))
     _check(choice)
+    if options.reader == "simulator" and options.payload == "sparkplug":
+        raise ConfigError("--reader simulator: plc_simulator reads JSON only; leave out --payload")
     if options.json is not None:
         check_file("--json", options.json)
     machine, limits = machine_of_lines(), Limits(options.p99_limit_ms)
     runs = [_run(choice, options, rate) for rate in options.rates]
     print(
         f"{machine['processor']}, {machine['cores']} cores; {options.payload}, "
+        f"reader {options.reader}, "
         f"{100 * options.reject_share:g} % rejects, pictures of "
         f"{'the line' if options.picture_px is None else f'{options.picture_px} px'}, "
         f"{options.seconds:g} s at each rate, mosquitto on this machine; times and CPU per verdict "
@@ -123,6 +134,7 @@ def _main(options: argparse.Namespace) -> int:
         content = {
             "machine": machine,
             "payload": options.payload,
+            "reader": options.reader,
             "reject_share": options.reject_share,
             "picture_px": options.picture_px,
             "seconds": options.seconds,
@@ -147,7 +159,7 @@ def _run(choice: LineChoice, options: argparse.Namespace, rate: float) -> RateRu
     print(f"{rate:g} parts/s ...", file=sys.stderr, flush=True)
     parts = max(2, round(rate * options.seconds))
     play = Play(rate, parts, options.reject_share, options.picture_px)
-    return run_at(choice, options.payload, play)
+    return run_at(choice, options.payload, play, READERS[options.reader])
 
 
 def _table(runs: Sequence[RateRun]) -> str:

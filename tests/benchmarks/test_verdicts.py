@@ -105,10 +105,17 @@ def test_a_machine_without_mosquitto_says_what_to_install(monkeypatch, capsys):
     assert "apt-get install mosquitto" in capsys.readouterr().err
 
 
+def test_the_simulated_plc_reads_json_only(capsys):
+    assert main(["--reader", "simulator", "--payload", "sparkplug"]) == 2
+    assert "plc_simulator reads JSON only" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(HAS_MOSQUITTO is None, reason="needs a real broker: apt-get install mosquitto")
-@pytest.mark.parametrize("payload", ["json", "sparkplug"])
-def test_every_verdict_of_a_real_decision_is_heard_once(payload, tiny_line, tmp_path):
+@pytest.mark.parametrize(
+    ("payload", "reader"), [("json", "mqtt"), ("sparkplug", "mqtt"), ("json", "simulator")]
+)
+def test_every_verdict_of_a_real_decision_is_heard_once(payload, reader, tiny_line, tmp_path):
     folder = tmp_path / "line"
     shutil.copytree(tiny_line.parent, folder)
     bundle_id = load_bundle(folder / "bundle").id
@@ -116,6 +123,7 @@ def test_every_verdict_of_a_real_decision_is_heard_once(payload, tiny_line, tmp_
     report = tmp_path / "verdicts.json"
     command = [sys.executable, "-m", "benchmarks.verdicts", "--rates", "50", "--seconds", "1"]
     command += ["--config", str(folder / tiny_line.name), "--payload", payload]
+    command += ["--reader", reader]
     command += ["--set", "timing.deadline_ms=60000", "--p99-limit-ms", "0.001"]
     command += ["--reject-share", "0.5", "--json", str(report)]
 
@@ -124,7 +132,9 @@ def test_every_verdict_of_a_real_decision_is_heard_once(payload, tiny_line, tmp_
     )
 
     assert report.exists(), result.stderr
-    (run,) = json.loads(report.read_text())["runs"]
+    content = json.loads(report.read_text())
+    assert (content["payload"], content["reader"]) == (payload, reader)
+    (run,) = content["runs"]
     counts = {key: run[key] for key in ("unheard", "repeated", "late", "unexpected")}
     assert (run["parts"], set(counts.values()), run["uninspected"]) == (50, {0}, {})
     assert 0 < run["after_decision_ms"]["p50"] <= run["after_score_ms"]["p50"]
