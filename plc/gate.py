@@ -5,6 +5,7 @@ One rule decides at the gate: a part passes only if its PASS has come before it 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -92,6 +93,8 @@ class GateRegister:
     _repeated: int = 0
     _contradictions: int = 0
     _transit: TransitWatch = field(default_factory=TransitWatch)
+    _times: list[tuple[float, Key]] = field(default_factory=list)
+    """A heap of when parts are at the gate; of one whose time has changed, the old times too."""
 
     @property
     def on_belt(self) -> int:
@@ -150,15 +153,14 @@ class GateRegister:
 
     def advance(self, now_s: float, position: float | None) -> Iterator[TrackedPart]:
         """The parts that are at the gate now, each with the decision whether to fire."""
-        for key, part in list(self._on_belt.items()):
-            if part.gate_position is not None and position is not None:
-                there = position >= part.gate_position
-            else:
-                there = now_s >= part.gate_s
-            if there:
-                part.fired = not part.proof
-                self._behind[key] = self._on_belt.pop(key)
-                yield part
+        if position is None:
+            there = self._there_by_time(now_s)
+        else:
+            there = self._there_by_position(now_s, position)
+        for key in there:
+            part = self._behind[key] = self._on_belt.pop(key)
+            part.fired = not part.proof
+            yield part
 
     def report(self) -> GateReport:
         """The account so far, of the parts that have been at the gate."""
@@ -180,12 +182,30 @@ class GateRegister:
             least_ahead_ms=round(min(ahead_ms), 1) if ahead_ms else None,
         )
 
+    def _there_by_time(self, now_s: float) -> Iterator[Key]:
+        """Looks at no more parts than are there: a line may have thousands on its belt."""
+        while self._times and self._times[0][0] <= now_s:
+            _, key = heapq.heappop(self._times)
+            part = self._on_belt.get(key)
+            if part is not None and part.gate_s <= now_s:
+                yield key
+
+    def _there_by_position(self, now_s: float, position: float) -> Iterator[Key]:
+        """By the time where a part's position is not known."""
+        for key, part in list(self._on_belt.items()):
+            reached, at = position, part.gate_position
+            if at is None:
+                reached, at = now_s, part.gate_s
+            if reached >= at:
+                yield key
+
     def _part(self, session: str, sequence: int, now_s: float) -> TrackedPart:
         key = session, sequence
         part = self._on_belt.get(key) or self._behind.get(key)
         if part is None:
             part = TrackedPart(session, sequence, now_s + self.belt_s)
             self._on_belt[key] = part
+            heapq.heappush(self._times, (part.gate_s, key))
         return part
 
     def _left_s(self, payload: VerdictPayload | RejectPayload, now_s: float) -> float | None:
@@ -202,4 +222,5 @@ class GateRegister:
         if part.fired is not None:
             return False
         part.gate_s, part.gate_position = now_s + left_s, position
+        heapq.heappush(self._times, (part.gate_s, (part.session, part.sequence)))
         return left_s > 0

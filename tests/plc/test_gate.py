@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pipeline.control import LineState
@@ -162,3 +164,23 @@ def test_nothing_seen_is_nothing_reported(register):
     report = register.report()
     assert (report.parts, report.least_ahead_ms) == (0, None)
     assert "none came in time" in report.text()
+
+
+def test_a_part_whose_time_changes_is_at_the_gate_once_and_then(rig, register):
+    register.hear_of(SESSION, 2, at(0))
+    earlier = reject_payload(rig.record(1), 500, DECIDED_MS)
+    later = reject_payload(rig.record(2), 2500, DECIDED_MS)
+    for payload in (earlier, later):
+        register.reject(payload, at(0))
+    assert fired(register, 0.49) == []
+    assert fired(register, 0.51) == [(1, True)]
+    assert fired(register, 2.4) == [], "nobody expects the second part any more by then"
+    assert fired(register, 2.51) == [(2, True)]
+    assert fired(register, 9.0) == []
+
+
+def test_a_full_belt_costs_a_cycle_nothing(register):
+    register.hear_of(SESSION, 20_000, at(0))
+    began_s = time.process_time()
+    assert all(fired(register, 1.9) == [] for _ in range(1000))
+    assert time.process_time() - began_s < 0.5, "looking at each part would take some seconds"
