@@ -263,6 +263,12 @@ class Supervision(Section):
     hold_fault: bool = False
     """Wait in FAULT for the command reset_fault; false ends the line with an exit code."""
 
+    @model_validator(mode="after")
+    def _told_before_killed(self) -> Supervision:
+        if self.silence_alarm_s >= self.silence_timeout_s:
+            raise ValueError("silence_alarm_s must be shorter than silence_timeout_s")
+        return self
+
 
 class Logging(Section):
     """Log files below the line's data folder."""
