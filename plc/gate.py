@@ -18,6 +18,8 @@ from plc.transit import TransitWatch
 
 Key = tuple[str, int]
 """Session and sequence: what a part is called on the wire."""
+MOST_AT_ONCE = 100_000
+"""Parts that one message may put on the belt; who speaks of more is no line of parts."""
 
 
 @dataclass
@@ -115,6 +117,8 @@ class GateRegister:
         """The line has given out numbers up to this one; those that are new are on the belt."""
         if session != self._session:  # what was before we listened is not ours to judge
             self._session, self._known_until = session, sequence
+        if sequence - self._known_until > MOST_AT_ONCE:
+            return
         for number in range(self._known_until + 1, sequence + 1):
             self._part(session, number, now_s)
         self._known_until = max(self._known_until, sequence)
@@ -148,7 +152,7 @@ class GateRegister:
         named = self._undelivered.setdefault(payload.session, Sequences())
         for item in (*payload.undelivered, *payload.unconfirmed):
             named.add(item.first, item.last)
-            for sequence in range(item.first, item.last + 1):
+            for sequence in range(item.first, min(item.last, item.first + MOST_AT_ONCE) + 1):
                 self._part(payload.session, sequence, now_s)
 
     def advance(self, now_s: float, position: float | None) -> Iterator[TrackedPart]:

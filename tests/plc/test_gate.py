@@ -9,7 +9,7 @@ import pytest
 from pipeline.control import LineState
 from pipeline.messages import Reason
 from pipeline.sequences import Sequences
-from plc.gate import GateRegister
+from plc.gate import MOST_AT_ONCE, GateRegister
 from plc.payloads import (
     HeartbeatPayload,
     reject_payload,
@@ -184,3 +184,13 @@ def test_a_full_belt_costs_a_cycle_nothing(register):
     began_s = time.process_time()
     assert all(fired(register, 1.9) == [] for _ in range(1000))
     assert time.process_time() - began_s < 0.5, "looking at each part would take some seconds"
+
+
+def test_no_number_makes_the_belt_endless(register):
+    register.hear_of(SESSION, 2**62, at(0))
+    assert register.on_belt == 0
+    named = undelivered_payload(3, SESSION, Sequences([(1, 2**62)]), Sequences(), 0)
+    register.undelivered(named, at(0))
+    assert register.on_belt == MOST_AT_ONCE + 1
+    register.hear_of(SESSION, 3, at(0))
+    assert register.on_belt == MOST_AT_ONCE + 1
