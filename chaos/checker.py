@@ -29,7 +29,8 @@ from plc.payloads import VerdictPayload, verdict_payload
 from stages.decision.rule import DecisionRule
 
 GRACE_S = 3.0
-"""After its deadline a part may still be on its way into ledger and view, not longer."""
+"""After its deadline, or its verdict where that comes later, a part may be on its way into ledger and
+view, not longer."""
 MISSED_S = 1.5
 """A word that was spoken so near to the PLC's absence may have been lost with the connection."""
 EXPIRING_S = 0.25
@@ -97,10 +98,12 @@ class Checker:
     def _parts(
         self, session: str, account: Account, read_s: float, final: bool
     ) -> Iterator[Violation]:
-        due_s = read_s - GRACE_S - self._config.timing.deadline_ms / 1e3
+        decided_s = read_s - GRACE_S
+        captured_s = decided_s - self._config.timing.deadline_ms / 1e3
         for sequence in range(1, (account.last if final else self._told(session, account)) + 1):
             key = session, sequence
-            due = key not in self._judged and (final or _is_due(account, sequence, due_s))
+            over = final or _is_over(account, sequence, captured_s, decided_s)
+            due = over and key not in self._judged
             if due or final:
                 yield from self._once(key, account)
             if due:
@@ -223,10 +226,14 @@ class Checker:
                 yield Violation(1, text, (session, sequence))
 
 
-def _is_due(account: Account, sequence: int, before_s: float) -> bool:
-    """Whether a part was captured before this moment."""
-    captured_s = account.captured_about_s(sequence)
-    return captured_s is not None and captured_s < before_s
+def _is_over(account: Account, sequence: int, captured_s: float, decided_s: float) -> bool:
+    """Whether a part was captured before the one moment, and has no verdict from after the other: a
+    part whose verdict came late, since decision stood still, is told as late.
+    """
+    captured_about_s = account.captured_about_s(sequence)
+    if captured_about_s is None or captured_about_s >= captured_s:
+        return False
+    return not account.decided_s(sequence) >= decided_s
 
 
 def _story(payload: VerdictPayload) -> VerdictPayload:

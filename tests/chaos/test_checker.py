@@ -179,6 +179,25 @@ def test_a_verdict_that_never_came_is_noticed(checker, account):
     assert judged(checker, account) == [(1, "REJECT (ABOVE_THRESHOLD) never came to the PLC")]
 
 
+def test_a_verdict_that_was_given_late_has_time_to_be_told(checker, view, account):
+    """As after a decision that stood still: the PLC is told within a second or so."""
+    account.records[1].append(record(**REJECTED, late=True, latency_ms=5000.0))
+    view.settled[SESSION] = 1
+    assert checker.judge({SESSION: account}, CAPTURED_S + 7.9) == []
+
+    (found,) = checker.judge({SESSION: account}, CAPTURED_S + 8.1)
+    assert found.text == "REJECT (ABOVE_THRESHOLD) never came to the PLC"
+    assert checker.judge({SESSION: account}, CAPTURED_S + 9) == []
+
+
+def test_a_part_without_any_verdict_has_no_more_time_than_others(checker, view, account):
+    view.settled[SESSION] = 1
+    assert checker.judge({SESSION: account}, DEADLINE_S + 2.9) == []
+
+    (found,) = checker.judge({SESSION: account}, DEADLINE_S + 3.1)
+    assert found.text == "has 0 verdicts in the ledger"
+
+
 @pytest.mark.parametrize(("came_after_s", "found"), [(0.1, 1), (1.2, 0)])
 def test_what_a_slow_plc_did_not_fetch_in_time_may_have_expired(
     checker, view, account, came_after_s, found

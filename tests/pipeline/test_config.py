@@ -60,7 +60,7 @@ def test_the_kind_chooses_the_broker(make_config: MakeConfig) -> None:
 
 def test_a_silent_process_is_told_of_before_it_is_killed(make_config: MakeConfig) -> None:
     changes = {"supervision.silence_alarm_s": 2.0, "supervision.silence_timeout_s": 2.0}
-    with pytest.raises(ConfigError, match="supervision: .*silence_alarm_s must be shorter than"):
+    with pytest.raises(ConfigError, match=r"supervision: .*silence_alarm_s must be shorter than"):
         make_config(changes)
     changes["supervision.silence_timeout_s"] = 2.5
     assert make_config(changes).supervision.silence_alarm_s == 2.0
