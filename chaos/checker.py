@@ -29,8 +29,8 @@ from plc.payloads import VerdictPayload, verdict_payload
 from stages.decision.rule import DecisionRule
 
 GRACE_S = 3.0
-"""After its deadline, or its verdict where that comes later, a part may be on its way into ledger and
-view, not longer."""
+"""After its deadline, or its verdict where that comes later, a part may be on its way into ledger
+and view, not longer."""
 MISSED_S = 1.5
 """A word that was spoken so near to the PLC's absence may have been lost with the connection."""
 EXPIRING_S = 0.25
