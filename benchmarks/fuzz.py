@@ -39,6 +39,9 @@ SPOILT = ("captured", "prepared", "reconstructed", "result")
 MOST_USABLE = 10
 """Spoilt messages of a channel that are sound all the same, and are sent."""
 PER_TURN = 50
+MOST_ON_THE_WAY = 1000
+"""Refused messages of MQTT that decision may not have counted yet: behind more of them, the broker
+would not hear this program's sign of life in time."""
 MQTT = (*TOPICS, *fuzz_sparkplug.MESSAGES)
 
 
@@ -164,7 +167,11 @@ class Campaign:
         return lambda frames: self.chance.choice(taps).add(frames)
 
     def _topic(self, topic: str) -> Callable[[Frames], bool]:
-        return lambda frames: self.line.plc.say(topic, b"".join(frames))
+        def say(frames: Frames) -> bool:
+            on_the_way = self._to_refuse(*MQTT) - self.line.report("decision").refused
+            return on_the_way < MOST_ON_THE_WAY and self.line.plc.say(topic, b"".join(frames))
+
+        return say
 
     def _spoiler(self, target: Target) -> Callable[[Frames], Frames]:
         """Damages some real messages; their parts must not pass."""
