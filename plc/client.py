@@ -38,7 +38,7 @@ from plc.topics import Topics
 __all__ = ["PlcClient", "check_broker", "read_password"]
 
 CLOSE_S = 2.0
-"""Longest time that `close` waits for acknowledgements, and then for the broker's goodbye."""
+"""Longest time that `close` waits for broker and acknowledgements, and then for the goodbye."""
 PATIENCE_S = 2.0
 """A publish unanswered for this long: nothing more is handed over until the broker answers."""
 MOST_AT_ONCE = 20
@@ -207,12 +207,15 @@ class PlcClient:
             self._send(link, Outgoing(self._topics.heartbeat, payload, qos=0))
 
     def close(self, order: LineOrder) -> None:
-        """Publish the final state, wait a bounded time for acknowledgements, and disconnect."""
+        """Publish the final state, wait a bounded time for acknowledgements, and disconnect; where
+        the first connection is still on its way, wait for that, too.
+        """
+        deadline_s = time.monotonic() + CLOSE_S
+        self._await_first_answer(deadline_s)
         link = self._greeted_link()
         if link is not None:
             self._summarise(link)
         self.set_status(order)
-        deadline_s = time.monotonic() + CLOSE_S
         while self._outlet.link is not None and self._wait_for_answer(deadline_s):
             self._settle()
         if self._outlet.link is not None:
@@ -221,6 +224,17 @@ class PlcClient:
         if self._delivery.gap:
             self._log.warning("the line closes its connection: %s", self._delivery.gap)
         self._closed = True
+
+    def _await_first_answer(self, deadline_s: float) -> None:
+        """Wait until the broker is there or away: a process that was only started to say how the
+        line ends is not to leave before it could.
+        """
+        self._settle()
+        while self._away is None and not self.connected:
+            try:
+                self._take(self._outlet.events.get(timeout=max(0.0, deadline_s - time.monotonic())))
+            except queue.Empty:
+                return
 
     def _greeted_link(self) -> Link | None:
         """The present connection, where the PLC knows what it has missed before anything else."""

@@ -164,6 +164,12 @@ def test_closing_without_a_broker_is_quick(rig, free_port):
     assert time.monotonic() - started < 2.5
 
 
+def test_who_closes_before_the_first_connection_says_all_the_same_how_it_ended(broker, rig):
+    client = rig.line(rig.mqtt(broker.port, broker.kind))
+    client.close(rig.order(LineState.FAULT))
+    assert rig.plc(broker.port).next("status")["state"] == "FAULT"
+
+
 def test_a_burst_arrives_complete_and_in_order(broker, rig):
     count = 400
     plc = rig.plc(broker.port)
