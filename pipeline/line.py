@@ -50,6 +50,10 @@ class Row:
     """Stages that must be ready before this one is started."""
     tick_ms: int = 50
     """Longest sleep between two ticks; input wakes the stage earlier."""
+    speaks: bool = False
+    """Whether the PLC hears nothing of the line without it: such a row is never given up while a
+    FAULT is to be told, and to be reset.
+    """
     reloads: bool = False
     """Whether another recipe needs other processes of it; the others take it as it comes."""
     joins: Callable[[LineConfig], str | None] = lambda _config: None
@@ -78,6 +82,7 @@ TABLE: tuple[Row, ...] = (
         name="broker",
         module="plc.embedded_broker",
         when=lambda config: config.mqtt.broker.kind == "embedded",
+        speaks=True,
     ),
     Row(
         name="recorder",
@@ -92,6 +97,7 @@ TABLE: tuple[Row, ...] = (
         consumes=("announcement", "failure", "result"),
         produces=("evidence",),
         tick_ms=5,
+        speaks=True,
     ),
     Row(
         name="segmentation",

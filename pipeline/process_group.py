@@ -20,6 +20,8 @@ from pipeline.stage_loop import CRASHED, stage_command
 Clock = Callable[[], float]
 RETIREMENT_S = 10.0
 """Time that a process has to end in order when another one is to take its place."""
+REST_S, MOST_DOUBLINGS = 1.0, 5
+"""Pause before a process whose budget is spent is started all the same; it doubles each time."""
 BATCHES_OF_SILENCE = 2.0
 """A stage beats between two batches: one that computes is not silent before it took this many."""
 
@@ -31,6 +33,8 @@ class Worker:
     `batch_s`: what its longest batches took when it last said so. `silent`: it works, but has not
     beaten when it should have. `retired_s`: since when it is to end and be replaced, None else.
     `given_up`: it has failed too often and is not started again before `ProcessGroup.forgive`.
+    `rests`: how often it has failed beyond its budget since then, and was to come back all the
+    same, not before `rest_until_s`.
     """
 
     row: Row
@@ -46,6 +50,8 @@ class Worker:
     restarted: int = 0
     retired_s: float | None = None
     given_up: bool = False
+    rests: int = 0
+    rest_until_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -61,6 +67,11 @@ class Worker:
     def ended(self) -> bool:
         """Whether there is no process (any more)."""
         return self.process is not None and self.process.poll() is not None
+
+    @property
+    def resting(self) -> bool:
+        """Whether it has failed too often, and is to come back all the same."""
+        return self.rests > 0 and self.beat is None and not self.given_up
 
 
 @dataclass(frozen=True)
@@ -92,14 +103,15 @@ class ProcessGroup:
             for number in range(row.workers(config).workers)
         ]
 
-    def start_due(self, config_file: Path) -> None:
-        """Start every worker that has no process and whose predecessors in the table are ready."""
+    def start_due(self, config_file: Path, *, speaking: bool = False) -> None:
+        """Start every worker that has no process and whose predecessors in the table are ready;
+        with `speaking`, only those that the PLC needs to hear of the line.
+        """
         ready = {worker.row.name for worker in self.workers if worker.ready}
         names = {worker.row.name for worker in self.workers}
         for worker in self.workers:
             waits_for = set(worker.row.after) & names - ready
-            wanted = worker.process is None and not worker.by_hand and not worker.given_up
-            if wanted and not waits_for:
+            if self._is_due(worker) and not waits_for and (worker.row.speaks or not speaking):
                 self._start(worker, config_file)
 
     def note(self, beat: Beat) -> bool:
@@ -140,20 +152,39 @@ class ProcessGroup:
         """Begin all budgets anew, also of what was given up."""
         for worker in self.workers:
             worker.restarts.clear()
+            worker.rests, worker.rest_until_s = 0, 0.0
             if worker.given_up:
                 worker.given_up, worker.beat = False, None
 
     def may_restart(self, worker: Worker) -> bool:
-        """Count a restart against the worker's budget; False when it is spent."""
+        """Count a restart against the worker's budget; False when it is spent. Of one that has
+        rested it stays so until `forgive`.
+        """
         limits, now_s = self._config.supervision, self._clock()
         while worker.restarts and now_s - worker.restarts[0] > limits.window_s:
             worker.restarts.popleft()
-        if len(worker.restarts) >= limits.restarts:
+        if worker.rests or len(worker.restarts) >= limits.restarts:
             return False
         worker.restarts.append(now_s)
         worker.restarted += 1
         worker.beat = None
         return True
+
+    def rest(self, worker: Worker, *, again: bool) -> bool:
+        """Have a worker whose budget is spent started once more after a pause, or `again` and
+        again; False where it must be given up, since the PLC hears of the line without it.
+        """
+        if not worker.row.speaks or (worker.rests and not again):
+            return False
+        pause_s = REST_S * 2 ** min(worker.rests, MOST_DOUBLINGS)
+        worker.beat, worker.rest_until_s = None, self._clock() + pause_s
+        worker.rests += 1
+        worker.restarted += 1
+        return True
+
+    def deaf(self) -> bool:
+        """Whether the PLC can neither hear the line nor be heard before `forgive`."""
+        return any(worker.given_up and worker.row.speaks for worker in self.workers)
 
     def all_ready(self) -> bool:
         """Whether every worker works."""
@@ -192,6 +223,11 @@ class ProcessGroup:
                 self._log.warning("%s did not end in time and is killed", worker.name)
                 worker.process.kill()
                 worker.process.wait()
+
+    def _is_due(self, worker: Worker) -> bool:
+        """Whether it has no process and is to have one now."""
+        alone = worker.process is None and not worker.by_hand
+        return alone and not worker.given_up and self._clock() >= worker.rest_until_s
 
     def _finish(self, worker: Worker, since_s: float) -> None:
         """A retired worker is without process, and ready for another, when its own has ended."""

@@ -149,8 +149,8 @@ class Supervisor:
         patience_s = self._config.timing.deadline_ms / 1e3 + STOP_PATIENCE_S
         end_s = self._clock() + patience_s
         while self._clock() < end_s and self._stop_requests < 2 and not self._settled():
-            if self._fault is None:
-                self._group.start_due(self._folder.config_file)
+            speaking = self._fault is not None  # to say it, and the last verdicts
+            self._group.start_due(self._folder.config_file, speaking=speaking)
             self._turn()
 
     def _stop(self) -> None:
@@ -228,7 +228,9 @@ class Supervisor:
         self._log.error("%s: %s", worker.name, loss.cause)
         if loss.exit_code in NO_RESTART:
             self._fail(worker, _StageError(loss.cause, loss.exit_code))
-        elif not self._group.may_restart(worker):
+        elif self._group.may_restart(worker):
+            self._tell(loss, "started again")
+        else:
             limits = self._config.supervision
             self._fail(
                 worker,
@@ -237,11 +239,17 @@ class Supervisor:
                     f"{limits.window_s:g} s, last: {loss.cause}; see {self._config.log_folder}"
                 ),
             )
-        else:
-            self._news.append((self._clock(), f"{worker.name}: {loss.cause}; started again"))
+            if worker.resting:
+                self._tell(loss, "started again after a pause")
+
+    def _tell(self, loss: Loss, sequel: str) -> None:
+        self._news.append((self._clock(), f"{loss.worker.name}: {loss.cause}; {sequel}"))
 
     def _fail(self, worker: Worker, fault: LineError) -> None:
-        worker.given_up = True
+        """The line has a fault; who tells the PLC of it, and hears of its reset, comes back."""
+        again = self._config.supervision.hold_fault
+        hopeless = fault.exit_code in NO_RESTART
+        worker.given_up = hopeless or not self._group.rest(worker, again=again)
         if self._fault is None:
             self._fault = fault
             self._commander.give_up("the line has a fault")
@@ -266,7 +274,7 @@ class Supervisor:
         self._stop_requests += 1
 
     def _ending(self) -> bool:
-        held = self._config.supervision.hold_fault
+        held = self._config.supervision.hold_fault and not self._group.deaf()
         over = self._order.state in CAPTURING and self._exhausted()
         return self._stop_requests > 0 or over or (self._fault is not None and not held)
 
@@ -277,14 +285,17 @@ class Supervisor:
         )
 
     def _settled(self) -> bool:
-        """Whether acquisition has heard that it is over and decision has closed every part."""
+        """Whether acquisition has heard that it is over and decision has closed every part, as far
+        as it ever will.
+        """
         sources = [worker.beat for worker in self._workers("acquisition")]
+        decisions = [worker for worker in self._workers("decision") if not worker.given_up]
         if any(beat is None or beat.capturing for beat in sources):
-            return not any(beat for beat in sources)
+            return not any(sources) and not any(worker.resting for worker in decisions)
         last = self._order.last_sequence
         return all(
             worker.beat is not None and worker.beat.report.settled_sequence >= last
-            for worker in self._workers("decision")
+            for worker in decisions
         )
 
     def _idle(self) -> bool:

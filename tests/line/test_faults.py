@@ -105,6 +105,45 @@ def test_a_stage_that_keeps_dying_ends_in_a_fault(line, plc):
     assert not line.run_folder.exists()
 
 
+def test_a_line_that_lost_its_voice_says_fault_and_hears_of_its_reset(line, plc, verify):
+    """Decision speaks for the line, the broker carries it: they come back in a FAULT, however
+    often they die.
+    """
+    line.start("--set", "supervision.restarts=0", "--set", "supervision.hold_fault=true")
+    plc.wait_for_inspected(3)
+    for stage in ("decision", "decision", "broker"):
+        pid = line.stage_pid(stage)
+        plc.said["status"].clear()
+        os.kill(pid, signal.SIGKILL)
+        plc.wait_for_status("FAULT", "decision failed more than 0 times")
+
+    assert plc.command("reset_fault")["result"] == "accepted"
+
+    plc.wait_for_status("RUNNING", "all processes are ready")
+    plc.wait_for_inspected(3)
+    assert line.stop() == 0
+    records = verify(line, plc)
+    assert plc.told(line.summary["session"]) == set(range(1, len(records) + 1))
+
+
+def test_a_line_that_ends_by_the_loss_of_its_voice_leaves_fault_at_the_broker(
+    line, plc, verify, mosquitto
+):
+    mosquitto(line.port).start()
+    broker = f"mqtt.broker={{kind: external, host: 127.0.0.1, port: {line.port}}}"
+    line.start("--set", "supervision.restarts=0", "--set", broker)
+    plc.wait_for_inspected(3)
+
+    os.kill(line.stage_pid("decision"), signal.SIGKILL)
+
+    assert line.wait() == 1
+    records = verify(line, plc)
+    assert plc.told(line.summary["session"]) == set(range(1, len(records) + 1))
+    late = type(plc)(line.port)
+    late.wait_for_status("FAULT", "decision failed more than 0 times")
+    late.close()
+
+
 def test_a_killed_supervisor_takes_its_stages_along_and_the_next_start_cleans_up(
     line, plc, stage_pids, gone
 ):

@@ -317,6 +317,70 @@ def test_a_retired_process_that_does_not_end_is_killed(
     assert process.poll() == -signal.SIGKILL
 
 
+def spend(watched: Watch) -> None:
+    for worker in watched.group.workers:
+        while watched.group.may_restart(worker):
+            pass
+
+
+def test_only_what_speaks_for_the_line_comes_back_after_a_pause(
+    watch: Callable[..., Watch],
+) -> None:
+    watched = watch("decision", "preprocessing")
+    decision, preprocessing = watched.group.workers
+    spend(watched)
+    assert not watched.group.rest(preprocessing, again=True)
+    assert watched.group.rest(decision, again=False)
+    assert (decision.resting, preprocessing.resting) == (True, False)
+    assert decision.restarted == 3
+    watched.now_s += 0.9
+    watched.group.start_due(watched.folder.config_file, speaking=True)
+    assert decision.process is None
+    watched.now_s += 0.2
+    watched.group.start_due(watched.folder.config_file, speaking=True)
+    assert decision.process is not None
+    assert preprocessing.process is None
+    watched.beat(decision)
+    assert (decision.ready, decision.resting) == (True, False)
+    watched.now_s += 100
+    assert not watched.group.may_restart(decision), "its budget begins anew when it is forgiven"
+    assert not watched.group.rest(decision, again=False), "once more was allowed"
+
+
+def test_each_pause_is_longer_up_to_a_limit_until_all_is_forgiven(
+    watch: Callable[..., Watch],
+) -> None:
+    watched = watch("decision")
+    (worker,) = watched.group.workers
+    pauses_s = []
+    for _ in range(8):
+        assert watched.group.rest(worker, again=True)
+        pauses_s.append(worker.rest_until_s - watched.now_s)
+    assert pauses_s == [1, 2, 4, 8, 16, 32, 32, 32]
+    watched.start()
+    assert worker.process is None
+    watched.group.forgive()
+    watched.start()
+    assert worker.process is not None
+    assert watched.group.may_restart(worker)
+
+
+def test_the_plc_is_lost_when_what_speaks_for_the_line_is_given_up(
+    watch: Callable[..., Watch],
+) -> None:
+    watched = watch("decision", "preprocessing")
+    decision, preprocessing = watched.group.workers
+    preprocessing.given_up = True
+    assert not watched.group.deaf()
+    assert watched.group.rest(decision, again=True)
+    assert not watched.group.deaf()
+    decision.given_up = True
+    assert watched.group.deaf()
+    assert not decision.resting
+    watched.group.forgive()
+    assert not watched.group.deaf()
+
+
 def test_what_was_given_up_is_started_again_only_when_forgiven(
     watch: Callable[..., Watch],
 ) -> None:

@@ -320,11 +320,16 @@ def started(caplog: pytest.LogCaptureFixture, name: str) -> int:
     return sum(f"{name} started as process" in text for text in caplog.messages)
 
 
+@pytest.mark.parametrize("held", [False, True])
 def test_a_stage_that_is_not_ready_to_run_is_not_started_again(
-    config: LineConfig, folder: RunFolder, caplog: pytest.LogCaptureFixture
+    config: LineConfig, folder: RunFolder, caplog: pytest.LogCaptureFixture, held: bool
 ) -> None:
-    """Decision without a model bundle: exit code 3, and its own words for the user."""
+    """Decision without a model bundle: exit code 3, and its own words for the user. A line whose
+    fault nobody could reset is not held.
+    """
     caplog.set_level(logging.INFO)
+    supervision = config.supervision.model_copy(update={"hold_fault": held})
+    config = config.model_copy(update={"supervision": supervision})
     others = frozenset(names_of(config)) - {"decision"}
     views = Views()
     log = logging.getLogger("supervisor")
@@ -336,6 +341,33 @@ def test_a_stage_that_is_not_ready_to_run_is_not_started_again(
     assert views.views[-1].state in (LineState.FAULT, LineState.PREOPERATIONAL)
     assert supervisor.view().state is LineState.FAULT
     assert supervisor.summary() is None
+
+
+class Killer(logging.Handler):
+    """Kills every process as soon as the supervisor has logged its start."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "started as process" in record.msg:
+            os.kill(record.args[1], signal.SIGKILL)
+
+
+def test_decision_comes_back_once_more_to_say_that_the_line_has_a_fault(
+    config: LineConfig, folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here it dies of that, too: it is given up, and nobody waits for it."""
+    caplog.set_level(logging.INFO)
+    supervision = config.supervision.model_copy(update={"restarts": 0})
+    config = config.model_copy(update={"supervision": supervision})
+    views, log = Views(), logging.getLogger("supervisor whose processes die")
+    log.addHandler(Killer())
+    others = frozenset(names_of(config)) - {"decision"}
+    supervisor = Supervisor(config, folder, log, views, by_hand=others)
+    with pytest.raises(LineError, match="decision failed more than 0 times"):
+        supervisor.run()
+    assert started(caplog, "decision") == 2
+    warnings = {text for view in views.views for text in view.warnings}
+    assert any("started again after a pause" in text for text in warnings)
+    assert supervisor.view().state is LineState.FAULT
 
 
 def test_a_stage_that_fails_again_and_again_is_a_fault(
