@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -75,7 +75,9 @@ class Frozen(Fault):
 
 @dataclass
 class Spent(Fault):
-    """Killed again whenever it has come back, until the line gives it up; the PLC resets that."""
+    """Killed again whenever it has come back, until its budget is spent; the PLC resets that. After
+    this it is left alone, since it may be the one that has to say so.
+    """
 
     stage: str = ""
 
@@ -86,7 +88,8 @@ class Spent(Fault):
             if time.monotonic() > end_s:
                 raise LineError(f"{self.stage} died {len(killed)} times, and there is no FAULT")
             pid = hall.line.stages().get(self.stage)
-            if pid is not None and pid not in killed:
+            left = len(killed) <= hall.config.supervision.restarts
+            if left and pid is not None and pid not in killed:
                 killed.add(pid)
                 hall.note_blow(self.stage)
                 os.kill(pid, signal.SIGKILL)
@@ -102,7 +105,7 @@ def kinds(embedded: bool) -> Iterator[Kind]:
         yield Kind(f"hang {stage}", partial(_hang, stage=stage))
     yield Kind("kill supervisor", lambda _drawn: SupervisorKilled(shows=True, hinders=True))
     yield Kind("freeze supervisor", _freeze_supervisor)
-    yield Kind("restart budget spent", _spend)
+    yield Kind("restart budget spent", partial(_spend, stages=stages))
 
 
 def _kill(_drawn: Random, stage: str) -> Fault:
@@ -120,8 +123,9 @@ def _hang(_drawn: Random, stage: str) -> Fault:
     return Signalled(shows=True, hinders=hinders, stage=stage, number=number)
 
 
-def _spend(drawn: Random) -> Fault:
-    return Spent(shows=True, hinders=True, stage=drawn.choice(STAGES))
+def _spend(drawn: Random, stages: Sequence[str]) -> Fault:
+    stage = drawn.choice(stages)
+    return Spent(shows=True, hinders=True, stage=stage, detail=stage)
 
 
 def _freeze_supervisor(drawn: Random) -> Fault:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from chaos.checker import Checker
 from chaos.fault import Hall
+from chaos.faults import processes
 from chaos.line import RunningLine
 from chaos.view import PlcView
 from chaos_parts import BUNDLE
 from pipeline.config import LineConfig
+from pipeline.errors import LineError
 from plc.access import access_of
 from stages.decision.rule import DecisionRule
 
@@ -54,3 +58,25 @@ def test_blows_of_long_ago_do_not_count(hall: Hall) -> None:
     hall.struck = [(at_s - 100, stage) for at_s, stage in hall.struck]
 
     assert not hall.budget_spent(CAUSE)
+
+
+def test_a_process_whose_budget_is_spent_is_left_alone_and_must_come_to_a_fault(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it comes back every time, and the line never says FAULT."""
+    started = [subprocess.Popen(["sleep", "60"])]
+
+    def stages() -> dict[str, int]:
+        if started[-1].poll() is not None:
+            started.append(subprocess.Popen(["sleep", "60"]))
+        return {"decision": started[-1].pid}
+
+    monkeypatch.setattr(hall.line, "stages", stages)
+    monkeypatch.setattr(processes, "SPEND_S", 1.0)
+
+    with pytest.raises(LineError, match="decision died 3 times, and there is no FAULT"):
+        processes.Spent(stage="decision").inflict(hall)
+
+    assert [process.poll() for process in started] == [*[-signal.SIGKILL] * 3, None]
+    started[-1].kill()
+    started[-1].wait()
