@@ -151,9 +151,9 @@ class Outlet:
 
     def send(self, message: Message) -> bool:
         """Hand over without waiting; False when there is no room or nobody to take it."""
-        frames = self._encoder.encode(message)
         if not self.room():
             return False
+        frames = self._encoder.encode(message)
         last = len(frames) - 1
         for index, frame in enumerate(frames):
             size = frame.nbytes if isinstance(frame, np.ndarray) else len(frame)

@@ -189,6 +189,22 @@ def test_a_part_of_one_pure_colour_is_neither_black_nor_saturated() -> None:
 
 
 @pytest.mark.parametrize(
+    ("level", "other", "limit", "refused"),
+    [(3, 200, 0.99, Reason.FRAME_BLACK), (255, 200, 0.9, Reason.FRAME_SATURATED)],
+)
+def test_one_channel_of_a_pixel_that_is_not_extreme_makes_the_pixel_not_extreme(
+    level: int, other: int, limit: float, refused: Reason
+) -> None:
+    """So the share of the pixels settles it, also where that of the samples is far beyond it."""
+    image = np.full((100, 100, 3), level, np.uint8)
+    few = round(1e4 * (1 - limit))
+    image.reshape(-1, 3)[: few - 1, 1] = other
+    assert reason(image, colour="rgb") == refused
+    image.reshape(-1, 3)[: few + 1, 1] = other
+    assert prepare(image, frame(colour="rgb"), 90).view.shape == (90, 90, 3)
+
+
+@pytest.mark.parametrize(
     ("dtype", "bit_depth", "full"), [(np.uint8, 8, 255), (np.uint16, 12, 4095)]
 )
 def test_a_saturated_frame_has_too_many_pixels_at_full_scale(
