@@ -30,7 +30,7 @@ from pipeline.line import row_named
 from pipeline.logs import open_log
 from pipeline.messages import Message
 from pipeline.run_folder import SESSION_FILE
-from pipeline.stage import StageContext
+from pipeline.stage import NEVER_NS, StageContext
 from pipeline.stage_loop import StageLoop
 from stages.acquisition.sequence import SequenceCounter
 from stages.acquisition.shot import Clock, Shot, SystemClock
@@ -123,7 +123,7 @@ class PhasedAcquisition:
     def __init__(self, context: StageContext, phases: Sequence[Phase]) -> None:
         self._context, self._phases = context, phases
         self._sources: list[PartSource] = []
-        self._last = 0
+        self._capturing = self._room = False
 
     def open(self) -> None:
         """Draw the parts and begin to count. Raises ConfigError as the camera does."""
@@ -148,11 +148,20 @@ class PhasedAcquisition:
 
     def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
         """At most one part of the present phase."""
+        self._capturing, self._room = order.capture, room
         if not order.capture:
             return ()
         while len(self._sources) > 1 and self._sources[0].exhausted:
             del self._sources[0]
         return self._sources[0].capture(now_monotonic_ns, room)
+
+    def due_ns(self, now_monotonic_ns: int) -> int:
+        """The time of the next part."""
+        source = self._sources[0]
+        if source.exhausted and len(self._sources) > 1:
+            return now_monotonic_ns
+        due_ns = source.next_due(now_monotonic_ns, self._room) if self._capturing else None
+        return NEVER_NS if due_ns is None else due_ns
 
     def report(self) -> StageReport:
         """How far the count is, and whether the last phase is over."""

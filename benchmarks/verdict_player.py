@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from calibration.record import load_line_calibration
+from pipeline.bell import Bell
 from pipeline.command_line import above_zero, plain_parser, run_command, share, whole_number
 from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.config_file import load_line
@@ -121,7 +122,7 @@ class Place:
 
     def __init__(self, row: Row, worker: int, config: LineConfig, session: str) -> None:
         self.row, self._worker, self._session = row, worker, session
-        self.ports = Ports(row, worker, config, session)
+        self.ports = Ports(row, worker, config, session, Bell())
 
     def send(self, message: Message) -> None:
         """Hand a message over, now or when there is room."""

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from pipeline.config import Batch
 from pipeline.control import BatchCosts, Percentiles, StageLoad
+from pipeline.stage import NEVER_NS
 from pipeline.telemetry import LatencyHistogram
 
 T = TypeVar("T")
@@ -32,7 +33,6 @@ GRAIN_NS = 1_000_000
 """The loop sleeps in whole milliseconds: a batch that is due within one leaves now."""
 FULL_BATCHES = 4
 """How many of them may wait under overload, so that parts are found that still make it."""
-NEVER_NS = 1 << 63
 _MOST_IN_HAND = 4096
 
 

@@ -48,8 +48,8 @@ class Row:
     when: Callable[[LineConfig], bool] = lambda _config: True
     after: tuple[str, ...] = ()
     """Stages that must be ready before this one is started."""
-    tick_ms: int = 50
-    """Longest sleep between two ticks; input wakes the stage earlier."""
+    tick_ms: int = 250
+    """Longest sleep between two ticks; input wakes the stage earlier, and so does what is due."""
     speaks: bool = False
     """Whether the PLC hears nothing of the line without it: such a row is never given up while a
     FAULT is to be told, and to be reset.
@@ -89,14 +89,13 @@ TABLE: tuple[Row, ...] = (
         module="reject_log.recorder",
         consumes=("evidence",),
         after=("decision",),
-        tick_ms=25,
     ),
     Row(
         name="decision",
         module="stages.decision.stage",
         consumes=("announcement", "failure", "result"),
         produces=("evidence",),
-        tick_ms=5,
+        tick_ms=50,
         speaks=True,
     ),
     Row(
@@ -129,7 +128,6 @@ TABLE: tuple[Row, ...] = (
         name="acquisition",
         module="stages.acquisition.stage",
         produces=("announcement", "captured", "failure"),
-        tick_ms=4,
     ),
 )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
+from pipeline.bell import Bell
 from pipeline.config import LineConfig
 from pipeline.errors import WireError
 from pipeline.line import CHANNELS, Row, producers
 from pipeline.messages import Message, Part
-from pipeline.wire import Inlet, Outlet, StageControl, endpoint, new_context, wait_for_input
+from pipeline.wire import Inlet, Outlet, Sleeper, StageControl, endpoint, new_context
 
 
 class DamagedMessageError(WireError):
@@ -22,7 +23,7 @@ class DamagedMessageError(WireError):
 class Ports:
     """All sockets of one worker of a row. Sending never waits: what finds no room is kept."""
 
-    def __init__(self, row: Row, worker: int, config: LineConfig, session: str) -> None:
+    def __init__(self, row: Row, worker: int, config: LineConfig, session: str, bell: Bell) -> None:
         run_dir = config.run_dir
         self._ours = config.line, session
         self._zmq = new_context()
@@ -44,7 +45,9 @@ class Ports:
             )
             for name in row.consumes
         ]
+        self._bell, self._sleeper = bell, Sleeper(self.control, bell)
         self._spoilt: Inlet | None = None
+        self._full: set[str] = set()
         self._pending: deque[Message] = deque()
         self.received: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
@@ -105,6 +108,7 @@ class Ports:
                 full.add(channel)
                 held.append(message)
         self._pending = held
+        self._full |= full
 
     @property
     def blocked(self) -> bool:
@@ -114,11 +118,16 @@ class Ports:
     def room(self) -> bool:
         """Whether every lossless channel would take a message now."""
         lossless = (name for name in self._outlets if not CHANNELS[name].lossy)
-        return not self._pending and all(self._outlets[name].room() for name in lossless)
+        self._full = {name for name in lossless if not self._outlets[name].room()}
+        return not self._pending and not self._full
 
     def wait(self, timeout_ms: int) -> None:
-        """Sleep until an order comes, or a message unless this worker is blocked."""
-        wait_for_input(() if self.blocked else self._inlets, self.control, timeout_ms)
+        """Sleep until an order, the bell, room where there was none when this was looked at last,
+        or a message, unless this worker is blocked.
+        """
+        inlets = () if self.blocked else self._inlets
+        self._sleeper.sleep(inlets, [self._outlets[name] for name in self._full], timeout_ms)
+        self._bell.hear()
 
     def close(self) -> None:
         """Close every socket; what was sent last still has a second to be taken."""

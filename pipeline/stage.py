@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from pipeline.bell import Bell
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.messages import MOST_TEXT, Failure, Message, Reason, Stamp
 
+NEVER_NS = 1 << 63
+"""Later than any moment."""
 NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
 """What a failure shows of a part that nobody can show."""
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What the loop tells a stage when it builds it."""
+    """What the loop tells a stage when it builds it.
+
+    A thread of the stage rings the `bell` when there is something for `tick` to do.
+    """
 
     config: LineConfig
     session: str
     worker: int
     log: logging.Logger
+    bell: Bell = field(default_factory=Bell)
 
 
 class Stage(Protocol):
     """The work of one process.
 
     The loop calls `open` once, then `take` with each batch of received messages and `tick` between
-    batches and at least every few milliseconds, and at the end `close`, unless `open` failed. What
-    `take` and `tick` yield goes to the channel of its type. An exception in `take` costs the parts
-    of that batch that cause it.
+    batches, after whatever wakes the loop and at least several times a second, and at the end
+    `close`, unless `open` failed. What `take` and `tick` yield goes to the channel of its type. An
+    exception in `take` costs the parts of that batch that cause it.
     """
 
     def open(self) -> None:
@@ -50,6 +57,16 @@ class Stage(Protocol):
 
     def close(self) -> None:
         """Let go of devices, files and connections."""
+
+
+@runtime_checkable
+class TimedStage(Stage, Protocol):
+    """A stage whose `tick` has something to do at certain times."""
+
+    def due_ns(self, now_monotonic_ns: int) -> int:
+        """When to call `tick` at the latest, monotonic; NEVER_NS: whenever something else wakes the
+        loop, be it a message, an order, the bell or room in an output.
+        """
 
 
 @runtime_checkable

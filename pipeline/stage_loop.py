@@ -39,6 +39,7 @@ from pipeline.stage import (
     OverlappingStage,
     Stage,
     StageContext,
+    TimedStage,
     stage_fault,
     stamps_of,
 )
@@ -46,6 +47,7 @@ from pipeline.telemetry import resident_mb
 
 BEAT_PERIOD_NS = 250_000_000
 BLOCKED_MS = 2
+"""How often a loop that ends looks whether there is room."""
 IN_FLIGHT_MS = 1
 """How often a device is asked for what it has finished."""
 CRASHED = 70
@@ -67,11 +69,12 @@ class StageLoop:
         self._margin_ns = context.config.timing.margin_ms * 1_000_000
         self._after = stages_after(row, rows(context.config))
         self._overlapping = stage if isinstance(stage, OverlappingStage) else None
+        self._timed = stage if isinstance(stage, TimedStage) else None
         batch = row.batch(context.config) if row.batch else AS_THEY_COME
         costs = Costs()
         self._record = BatchRecord(costs)
         self._batcher = Batcher[Message](batch, costs, together=row.batch is not None)
-        self._ports = Ports(row, context.worker, context.config, context.session)
+        self._ports = Ports(row, context.worker, context.config, context.session, context.bell)
         alarm_s = context.config.supervision.silence_alarm_s
         self._orders = OrderWatch(context.session, alarm_s, clock())
         self._beat_at_ns = 0
@@ -101,6 +104,7 @@ class StageLoop:
     def terminate(self) -> None:
         """End after the present turn, as on SIGTERM."""
         self._terminated = True
+        self._context.bell.ring()
 
     def _over(self) -> bool:
         self._read_order()  # first: opening or a large batch may have taken longer than allowed
@@ -122,12 +126,17 @@ class StageLoop:
             self._ports.wait(self._patience_ms())
 
     def _patience_ms(self) -> int:
-        """How long the stage may sleep unless something arrives."""
-        if self._ports.blocked:
-            return BLOCKED_MS
-        in_flight = self._overlapping is not None and self._record.busy
-        longest_ms = IN_FLIGHT_MS if in_flight else self._row.tick_ms
-        return max(0, min(longest_ms, (self._batcher.due_ns - self._clock()) // 1_000_000))
+        """How long the stage may sleep unless something wakes it."""
+        now_ns = self._clock()
+        due_ns = [self._beat_at_ns + BEAT_PERIOD_NS, now_ns + self._row.tick_ms * 1_000_000]
+        if self._timed is not None:
+            due_ns.append(self._timed.due_ns(now_ns))
+        if self._overlapping is not None and self._record.busy:
+            due_ns.append(now_ns + IN_FLIGHT_MS * 1_000_000)
+        least_ms = -(-(min(due_ns) - now_ns) // 1_000_000)
+        if not self._ports.blocked:  # a batch that is due within a millisecond leaves now
+            least_ms = min(least_ms, (self._batcher.due_ns - now_ns) // 1_000_000)
+        return max(0, least_ms)
 
     def _finish(self) -> None:
         """Take what has already arrived and hand over what is pending, within two seconds."""

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from pipeline.bell import Bell
 from pipeline.control import Beat, LineOrder
 from pipeline.errors import WireError
 from pipeline.messages import Message, Part
@@ -143,11 +144,16 @@ class Outlet:
     """Where a worker offers the messages of one channel."""
 
     def __init__(self, context: zmq.Context[Any], address: str, capacity: int) -> None:
-        self._socket = context.socket(zmq.PUSH)
+        self._socket: zmq.Socket[Any] = context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, capacity)
         self._socket.setsockopt(zmq.LINGER, 1000)
         self._socket.bind(address)
         self._encoder = Encoder()
+
+    @property
+    def socket(self) -> zmq.Socket[Any]:
+        """The socket, for a poller."""
+        return self._socket
 
     def send(self, message: Message) -> bool:
         """Hand over without waiting; False when there is no room or nobody to take it."""
@@ -299,13 +305,17 @@ def control_message(frames: Sequence[bytes], decoder: msgspec.msgpack.Decoder[T]
         raise WireError(f"{name} cannot be read: {error}") from error
 
 
-def wait_for_input(inlets: Sequence[Inlet], control: StageControl, timeout_ms: int) -> None:
-    """Sleep until an order or a message for one of the inlets arrives."""
-    poller = zmq.Poller()
-    poller.register(control.socket, zmq.POLLIN)
-    for inlet in inlets:
-        poller.register(inlet.socket, zmq.POLLIN)
-    poller.poll(timeout_ms)
+class Sleeper:
+    """Sleeps until an order comes, the bell is rung, or one of some sockets has something to do."""
+
+    def __init__(self, control: StageControl, bell: Bell) -> None:
+        self._always: list[Any] = [(control.socket, zmq.POLLIN), (bell.fileno(), zmq.POLLIN)]
+
+    def sleep(self, inlets: Iterable[Inlet], outlets: Iterable[Outlet], timeout_ms: int) -> None:
+        """Until an inlet has a message or an outlet has room, at the longest."""
+        messages = [(inlet.socket, zmq.POLLIN) for inlet in inlets]
+        room = [(outlet.socket, zmq.POLLOUT) for outlet in outlets]
+        zmq.zmq_poll([*self._always, *messages, *room], timeout_ms)
 
 
 def new_context() -> zmq.Context[Any]:

@@ -8,7 +8,7 @@ import logging
 import math
 import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.config import Mqtt
@@ -52,7 +52,8 @@ class PlcClient:
 
     For the thread that made it. Constructing raises ConfigError where password or certificates are
     missing; from then on a broker that is away is only a `warning`. `folder` is where Sparkplug's
-    number of connections is kept from one process to the next; None forgets it.
+    number of connections is kept from one process to the next; None forgets it. `wake` is called by
+    other threads when `tick` has something to do before `due_s`.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class PlcClient:
         session: str,
         log: logging.Logger,
         folder: Path | None = None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         access = access_of(mqtt)
         self._line, self._session, self._log = line, session, log
@@ -81,7 +83,7 @@ class PlcClient:
         self._closed = False
         self._greeted = self._beats = self._refused = 0
         self._beat_due_s = self._summary_due_s = 0.0
-        self._outlet = Outlet(self._topics.status, self._dialect.reads)
+        self._outlet = Outlet(self._topics.status, self._dialect.reads, wake)
         self._connection = Connection(access, self._client_id, self._dialect, self._outlet)
 
     def start(self) -> None:
@@ -205,6 +207,13 @@ class PlcClient:
                 sent_ms=time.monotonic_ns() // 1_000_000,
             )
             self._send(link, Outgoing(self._topics.heartbeat, payload, qos=0))
+
+    @property
+    def due_s(self) -> float:
+        """When `tick` has something to say next, monotonic; infinite without a connection."""
+        if self._outlet.link is None or self._order is None or self._stalled():
+            return math.inf
+        return min(self._beat_due_s, self._summary_due_s if self._delivery.gap else math.inf)
 
     def close(self, order: LineOrder) -> None:
         """Publish the final state, wait a bounded time for acknowledgements, and disconnect; where

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig
@@ -31,14 +31,14 @@ def build(context: StageContext) -> Stage:
     """The broker's stage, on the configured port."""
     broker = context.config.mqtt.broker
     assert broker.kind == "embedded", "the table runs this stage only for the embedded broker"
-    return EmbeddedBrokerStage(broker.port)
+    return EmbeddedBrokerStage(broker.port, context.bell.ring)
 
 
 class EmbeddedBrokerStage:
-    """Runs the broker in a thread of its own; the stage's calls only watch it."""
+    """Runs the broker in a thread of its own, which calls `ended`; the stage's calls only watch."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, ended: Callable[[], None] = lambda: None) -> None:
+        self._port, self._ended = port, ended
         self._thread = threading.Thread(target=self._run, name="mqtt-broker", daemon=True)
         self._settled = threading.Event()
         self._listening = False
@@ -92,6 +92,7 @@ class EmbeddedBrokerStage:
             self._error = error
         finally:
             self._settled.set()
+            self._ended()
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -42,19 +43,22 @@ MOST_MESSAGES = 500
 
 
 class Outlet:
-    """A connection's listener.
+    """A connection's listener. `wake` is called when the line's own thread has something to do at
+    once, which an acknowledgement is not.
 
     The lock is held while a status is published: the retained one is the latest, and nothing
     overtakes the status of a new connection. paho holds a lock of its own while it reports an
     acknowledgement, so that report takes none.
     """
 
-    def __init__(self, status_topic: str, listens_to: tuple[str, ...]) -> None:
+    def __init__(
+        self, status_topic: str, listens_to: tuple[str, ...], wake: Callable[[], None]
+    ) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.messages: queue.Queue[Incoming] = queue.Queue(MOST_MESSAGES)
         self.overrun = 0
         """Messages that found no room; their senders get no answer and send them again."""
-        self._topic, self._listens_to = status_topic, listens_to
+        self._topic, self._listens_to, self._wake = status_topic, listens_to, wake
         self._link: Link | None = None
         self._lock = threading.RLock()
         self._status: StatusPayload | None = None
@@ -89,12 +93,14 @@ class Outlet:
             self._publish_status(link)
             self.events.put(Connected(link.number))
             self._link = link
+        self._wake()
 
     def on_lost(self, link: Link, reason: str) -> None:
         """Nothing is handed over any more."""
         with self._lock:
             self._link = None
             self.events.put(Away(reason, link.number))
+        self._wake()
 
     def on_refused(self, reason: str) -> None:
         """Only noted; the next attempt follows."""
@@ -110,6 +116,7 @@ class Outlet:
             self.messages.put_nowait(message)
         except queue.Full:
             self.overrun += 1
+        self._wake()
 
     def on_unheard(self, problem: str) -> None:
         """Only noted."""

@@ -28,7 +28,7 @@ class Chunk:
     """Some lines of one segment, and the position behind them.
 
     `damaged`: why lines could not be read, one text each. `restarted`: the segment is shorter
-    than it was, as after a power cut, and was read from its begin.
+    than it was, as after a power cut, and was read from its begin. `full`: there may be more.
     """
 
     records: tuple[VerdictRecord, ...]
@@ -37,6 +37,7 @@ class Chunk:
     damaged: tuple[str, ...]
     position: Position
     restarted: bool = False
+    full: bool = False
 
 
 def next_chunk(folder: Path, session: str, store: Store, limit: int) -> Chunk | None:
@@ -101,9 +102,10 @@ def _is_read(folder: Path, segment: Segment, position: Position) -> bool:
 def _read(folder: Path, position: Position, limit: int) -> Chunk | None:
     restarted = not _ends_a_line(folder, position)
     offset = 0 if restarted else position.offset
+    count = 0
     records, announced, published, damaged = [], [], [], []
     for line, behind in islice(read_lines(folder, position.segment, offset), limit):
-        offset = behind
+        offset, count = behind, count + 1
         try:
             entry = decode(line, _decoder)
         except LineError as error:
@@ -124,6 +126,7 @@ def _read(folder: Path, position: Position, limit: int) -> Chunk | None:
         tuple(damaged),
         Position(position.segment, offset),
         restarted,
+        count == limit,
     )
 
 

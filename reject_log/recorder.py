@@ -20,8 +20,10 @@ from reject_log.images import ImageWriter, images_folder
 from reject_log.store import Position, Store, database_path
 
 LINES_PER_TICK = 500
-"""Bounds a tick to some ten milliseconds, so that beats and pictures get their turn."""
-POLL_NS = 50_000_000
+READ_ON_NS = 25_000_000
+"""They bound a tick to some ten milliseconds, with a pause behind it, so that beats, pictures and
+the other processes get their turn."""
+POLL_NS = 200_000_000
 """Pause between two looks at a journal that is read to its end."""
 RETRY_NS = 1_000_000_000
 ALARM_FROM = 2
@@ -57,7 +59,7 @@ class Recorder:
         self._database = database_path(context.config)
         self._images = ImageWriter(images_folder(context.config), context.log)
         self._store: Store | None = None
-        self._at_end = False
+        self._at_end = self._caught_up = False
         self._problem = ""
         self._failures = 0
         self._next_look_ns = 0
@@ -84,12 +86,18 @@ class Recorder:
             return ()
         if not self._attempt():
             self._next_look_ns = now_monotonic_ns + RETRY_NS
-        elif self._at_end:
+        elif self._caught_up:
             self._next_look_ns = now_monotonic_ns + POLL_NS
             if now_monotonic_ns >= self._next_tidy_ns:
                 self._next_tidy_ns = now_monotonic_ns + TIDY_NS
                 self._tidy()
+        else:
+            self._next_look_ns = now_monotonic_ns + READ_ON_NS
         return ()
+
+    def due_ns(self, now_monotonic_ns: int) -> int:
+        """The next look at the journal."""
+        return self._next_look_ns
 
     def report(self) -> StageReport:
         """Idle when the journal is read to its end; a warning while something cannot be stored,
@@ -159,8 +167,10 @@ class Recorder:
 
     def _read_on(self, store: Store) -> None:
         chunk = next_chunk(self._journal, self._session, store, LINES_PER_TICK)
-        self._at_end = chunk is None
+        self._at_end = self._caught_up = chunk is None
         if chunk is not None:
+            own = chunk.position.segment.session == self._session
+            self._caught_up = own and not chunk.full
             refused = store.record(chunk.records, chunk.position, chunk.announced, chunk.published)
             self._positions[chunk.position.segment.session] = chunk.position
             self._note_damage(chunk, refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from pipeline import config as configuration
@@ -42,14 +43,19 @@ class Camera(Protocol):
         """Let go of files, threads and connections."""
 
 
-def open_camera(config: LineConfig, clock: Clock | None = None) -> Camera:
-    """The camera that a line is configured with, opened. Raises what its `open` raises."""
-    camera = _camera(config, clock or SystemClock())
+def open_camera(
+    config: LineConfig, clock: Clock | None = None, arrived: Callable[[], None] = lambda: None
+) -> Camera:
+    """The camera that a line is configured with, opened. Raises what its `open` raises.
+
+    `arrived`: called, by any thread, when a live camera has a shot that was not asked for yet.
+    """
+    camera = _camera(config, clock or SystemClock(), arrived)
     camera.open()
     return camera
 
 
-def _camera(config: LineConfig, clock: Clock) -> Camera:
+def _camera(config: LineConfig, clock: Clock, arrived: Callable[[], None]) -> Camera:
     match config.camera:
         case configuration.SimulatedCamera() as settings:
             return SimulatedCamera(settings, clock)
@@ -57,4 +63,6 @@ def _camera(config: LineConfig, clock: Clock) -> Camera:
             return FolderCamera(settings, config.frame.max_megapixels, clock)
         case configuration.StreamCamera() as settings:
             file = video_file(settings.url)
-            return VideoFileCamera(file, clock) if file else StreamCamera(settings, clock)
+            if file:
+                return VideoFileCamera(file, clock)
+            return StreamCamera(settings, clock, arrived=arrived)

@@ -78,9 +78,11 @@ class PartSource:
         """The camera's sentence for the operator, or nothing."""
         return self._camera.warning
 
-    def next_due(self, now_ns: int) -> int | None:
-        """When to call `capture` next, monotonic ns; None when no further part will come."""
-        if self.exhausted:
+    def next_due(self, now_ns: int, room: bool = True) -> int | None:
+        """When to call `capture` next, monotonic ns; None when no further part will come, or it
+        comes by itself, or waits for room.
+        """
+        if self.exhausted or self._camera.live or (not room and self._parts_can_wait):
             return None
         return now_ns if self._due_ns is None else self._due_ns
 

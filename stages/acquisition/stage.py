@@ -8,7 +8,7 @@ from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.errors import LineError
 from pipeline.messages import Message
-from pipeline.stage import Stage, StageContext
+from pipeline.stage import NEVER_NS, Stage, StageContext
 from stages.acquisition.camera import Camera, open_camera
 from stages.acquisition.sequence import SequenceCounter
 from stages.acquisition.source import CaptureRule, PartSource
@@ -22,12 +22,13 @@ class AcquisitionStage:
     def __init__(self, context: StageContext) -> None:
         self._context = context
         self._camera: Camera | None = None
+        self._capturing = self._room = False
 
     def open(self) -> None:
         """Open the camera and go on counting where a killed predecessor stopped."""
         config = self._context.config
         self._counter = SequenceCounter(config.run_dir / "sequence")
-        self._camera = open_camera(config)
+        self._camera = open_camera(config, arrived=self._context.bell.ring)
         self._source = PartSource(
             self._camera,
             CaptureRule.of(config),
@@ -43,10 +44,16 @@ class AcquisitionStage:
 
     def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
         """At most one part."""
+        self._capturing, self._room = order.capture, room
         if not order.capture:
             self._source.rest()
             return ()
         return self._source.capture(now_monotonic_ns, room)
+
+    def due_ns(self, now_monotonic_ns: int) -> int:
+        """The time of the next part, of a camera that shows one when it is asked."""
+        due_ns = self._source.next_due(now_monotonic_ns, self._room) if self._capturing else None
+        return NEVER_NS if due_ns is None else due_ns
 
     def report(self) -> StageReport:
         """How far the count is, whether the camera has more, and whether it is well."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -36,10 +37,12 @@ class StreamCamera:
         settings: configuration.StreamCamera,
         clock: Clock,
         queued_images: int = QUEUED_IMAGES,
+        arrived: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._queued_images = queued_images
+        self._arrived = arrived
         self._name = shown_address(settings.url)
         self._changed = threading.Condition()
         self._shots: deque[Shot] = deque()
@@ -129,6 +132,7 @@ class StreamCamera:
             self._overrun += not room
             self._shots.append(self._shot(image if room else None))
             self._changed.notify_all()
+        self._arrived()
 
     def _shot(self, image: np.ndarray | None) -> Shot:
         overload = FrameError(Reason.OVERLOAD, REASON_TEXT[Reason.OVERLOAD])

@@ -6,6 +6,7 @@ that it leads to. What arrives twice, too late or for no part changes nothing.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from pipeline.messages import (
     VerdictRecord,
 )
 from pipeline.sequences import Sequences
+from pipeline.stage import NEVER_NS
 from stages.decision.rule import DecisionRule, verdict_of
 from stages.decision.statistics import SessionStatistics, StatisticsState
 
@@ -76,6 +78,7 @@ class Ledger:
         self._margin_ns, self._simulated = margin_ns, simulated
         self._expected = 1
         self._open: dict[int, AnnouncedNote] = {}
+        self._deadlines: list[tuple[int, int]] = []
         self._early: dict[int, Outcome] = {}
         self._settled_until = 0
         self._settled: set[int] = set()
@@ -101,6 +104,17 @@ class Ledger:
     def is_open(self, sequence: int) -> bool:
         """Whether a part waits for its verdict."""
         return sequence in self._open
+
+    @property
+    def due_ns(self) -> int:
+        """When `expire` has a part to close next, monotonic; NEVER_NS while none is open."""
+        while self._deadlines:
+            deadline_ns, sequence = self._deadlines[0]
+            note = self._open.get(sequence)
+            if note is not None and note.deadline_monotonic_ns == deadline_ns:
+                return deadline_ns - self._margin_ns
+            heapq.heappop(self._deadlines)
+        return NEVER_NS
 
     def follow(self, rule: DecisionRule) -> None:
         """Judge by another calibration from now on, also what is open still."""
@@ -175,6 +189,8 @@ class Ledger:
 
     def expire(self, now: Now) -> list[VerdictRecord]:
         """Close the parts whose deadline is reached."""
+        if now.monotonic_ns < self.due_ns:
+            return []
         limit_ns = now.monotonic_ns + self._margin_ns
         due = [note for note in self._open.values() if note.deadline_monotonic_ns <= limit_ns]
         text = REASON_TEXT[Reason.DEADLINE]
@@ -233,6 +249,7 @@ class Ledger:
 
     def _reopen(self, note: AnnouncedNote) -> None:
         self._open[note.part.sequence] = note
+        heapq.heappush(self._deadlines, (note.deadline_monotonic_ns, note.part.sequence))
         self._expected = max(self._expected, note.part.sequence + 1)
 
     def _is_ours(self, part: Part) -> bool:

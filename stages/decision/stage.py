@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -25,7 +26,7 @@ from pipeline.messages import (
     Verdict,
     VerdictRecord,
 )
-from pipeline.stage import Stage, StageContext
+from pipeline.stage import NEVER_NS, Stage, StageContext
 from plc.check import check_broker
 from plc.client import PlcClient
 from plc.payloads import Identity
@@ -70,7 +71,14 @@ class DecisionStage:
         """
         config, session = self._config, self._context.session
         self._rule = load_rule(config)
-        self._plc = PlcClient(config.mqtt, config.line, session, self._log, config.data_folder)
+        self._plc = PlcClient(
+            config.mqtt,
+            config.line,
+            session,
+            self._log,
+            config.data_folder,
+            self._context.bell.ring,
+        )
         now = self._clock()
         close_old_sessions(config.ledger_folder, session, self._new_ledger, now, self._log)
         self._ledger = self._new_ledger(session)
@@ -112,6 +120,11 @@ class DecisionStage:
         )
         self._mark_published()
         return ()
+
+    def due_ns(self, now_monotonic_ns: int) -> int:
+        """The next deadline, or what the PLC is to hear; all else has until the next tick."""
+        plc_s = self._plc.due_s
+        return min(self._ledger.due_ns, NEVER_NS if math.isinf(plc_s) else int(1e9 * plc_s))
 
     def report(self) -> StageReport:
         """How far the ledger is, the totals, and whether the broker is there."""

@@ -28,6 +28,7 @@ PACKAGES = (
 )
 STAGES = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision")
 CONTRACT = (
+    "bell",
     "messages",
     "sequences",
     "config",

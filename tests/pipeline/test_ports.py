@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zmq
 
+from pipeline.bell import Bell
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState
 from pipeline.line import Row, row_named
@@ -71,7 +72,7 @@ def opened() -> Iterator[ExitStack]:
 def open_ports(config: LineConfig, opened: ExitStack) -> OpenPorts:
     def open_row(row: Row | str, worker: int = 0) -> Ports:
         table_row = row_named(row) if isinstance(row, str) else row
-        ports = Ports(table_row, worker, config, "s")
+        ports = Ports(table_row, worker, config, "s", Bell())
         opened.callback(ports.close)
         return ports
 
