@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
+from pipeline.bell import Bell
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
 from pipeline.control import Beat, LineOrder, LineState
@@ -83,10 +84,11 @@ class Station:
         self.config, self._zmq, self._stack = config, new_context(), ExitStack()
         self.control = SupervisorControl(self._zmq, config.run_dir)
         self.beats: list[Beat] = []
+        self.bell = Bell()
         self.loop = StageLoop(
             row,
             stage,
-            StageContext(config, SESSION, 0, logging.getLogger("station")),
+            StageContext(config, SESSION, 0, logging.getLogger("station"), self.bell),
             clock=lambda: time.monotonic_ns() + skew_ns[0],
         )
         self.order = LineOrder(SESSION, LineState.RUNNING, "ready", 1, capture=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import msgspec
@@ -70,9 +72,9 @@ def opened() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def open_ports(config: LineConfig, opened: ExitStack) -> OpenPorts:
-    def open_row(row: Row | str, worker: int = 0) -> Ports:
+    def open_row(row: Row | str, worker: int = 0, bell: Bell | None = None) -> Ports:
         table_row = row_named(row) if isinstance(row, str) else row
-        ports = Ports(table_row, worker, config, "s", Bell())
+        ports = Ports(table_row, worker, config, "s", bell or Bell())
         opened.callback(ports.close)
         return ports
 
@@ -249,3 +251,44 @@ def test_an_order_or_a_message_ends_the_sleep(
         return consumer.control.order() is not None
 
     until(told)
+
+
+def test_room_where_there_was_none_ends_the_sleep(open_ports: OpenPorts, until: Until) -> None:
+    producer = open_ports("preprocessing")
+    for sequence in range(1, 31):
+        producer.put(prepared(sequence))
+    producer.flush()
+    assert producer.blocked
+    consumer = open_ports(SINK)
+    started = time.monotonic()
+    with ThreadPoolExecutor(1) as other:
+        taken = [other.submit(receive, consumer, until) for _ in range(30)]
+        while producer.blocked:
+            producer.wait(60_000)
+            producer.flush()
+    assert [one.result().part.sequence for one in taken] == list(range(1, 31))
+    assert time.monotonic() - started < 50, "it slept to the end at least once"
+
+
+def test_the_sleep_ends_when_room_comes_that_nothing_waits_for(
+    open_ports: OpenPorts, until: Until
+) -> None:
+    """As a camera needs it whose parts wait."""
+    producer = open_ports("preprocessing")
+    assert not producer.room()
+    started = time.monotonic()
+    open_ports(SINK)
+    open_ports(Row(name="others", module="", consumes=("failure",)))
+    while not producer.room():
+        producer.wait(60_000)
+    assert time.monotonic() - started < 50
+
+
+def test_the_bell_ends_one_sleep(open_ports: OpenPorts) -> None:
+    bell = Bell()
+    ports = open_ports(SINK, bell=bell)
+    bell.ring()
+    started = time.monotonic()
+    ports.wait(60_000)
+    assert time.monotonic() - started < 50
+    assert not bell.hear()

@@ -34,6 +34,7 @@ from pipeline.messages import (
     PreparedFrame,
     Reason,
 )
+from pipeline.stage import NEVER_NS
 from pipeline.wire import Encoder
 
 LARGE = np.zeros((600, 600), np.uint8)
@@ -317,3 +318,56 @@ def test_slow_work_is_not_taken_for_a_lost_supervisor(
     seen = len(stage.orders)
     until(lambda: len(stage.orders) > seen + 3)
     assert line.code is None
+
+
+class ClockStage(PlainStage):
+    """Wants a tick at certain times; `due_ns` None: whenever something else wakes the loop."""
+
+    def __init__(self, period_ns: int | None = None) -> None:
+        super().__init__()
+        self._period_ns = period_ns
+        self.ticks_ns: list[int] = []
+
+    def tick(self, now_monotonic_ns: int, order: LineOrder, room: bool) -> Iterable[Message]:
+        self.ticks_ns.append(now_monotonic_ns)
+        return ()
+
+    def due_ns(self, now_monotonic_ns: int) -> int:
+        if self._period_ns is None or not self.ticks_ns:
+            return NEVER_NS
+        return self.ticks_ns[-1] + self._period_ns
+
+
+def test_a_stage_is_ticked_when_it_is_due(station: Any, until: Until) -> None:
+    stage = ClockStage(period_ns=20_000_000)
+    line = station(row(), stage)
+    line.start()
+    until(lambda: len(stage.ticks_ns) > 50)
+    gaps_ns = np.diff(stage.ticks_ns)
+    assert np.median(gaps_ns) < 100_000_000, "by itself it would be ticked four times a second"
+    assert np.median(gaps_ns) >= 20_000_000, "not before it is due"
+
+
+def test_a_bell_wakes_the_loop(station: Any, until: Until) -> None:
+    stage = ClockStage()
+    line = station(row(), stage)
+    line.start()
+    until(lambda: stage.ticks_ns)
+    started = time.monotonic()
+    for _ in range(40):
+        seen = len(stage.ticks_ns)
+        line.bell.ring()
+        until(lambda seen=seen: len(stage.ticks_ns) > seen)
+    assert time.monotonic() - started < 5, "40 ticks would take 10 s"
+
+
+def test_an_idle_stage_sleeps(station: Any, until: Until) -> None:
+    stage = ClockStage()
+    line = station(row(), stage)
+    line.start()
+    until(lambda: stage.ticks_ns)
+    began, seen = time.monotonic(), len(stage.ticks_ns)
+    for _ in range(4):
+        assert line.control.beat(5000) is not None
+    ticks, passed_s = len(stage.ticks_ns) - seen, time.monotonic() - began
+    assert ticks <= 2 * passed_s / 0.25 + 4, "it wakes for nothing"

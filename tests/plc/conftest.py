@@ -221,9 +221,9 @@ class Rig:
         data = {"broker": section, "topic_root": ROOT, "keepalive_s": 2, **(contract or {})}
         return Mqtt.model_validate_json(json.dumps(data, default=str))
 
-    def line(self, mqtt: Mqtt) -> PlcClient:
+    def line(self, mqtt: Mqtt, wake: Callable[[], None] = lambda: None) -> PlcClient:
         """The line's client, started; closed after the test."""
-        client = PlcClient(mqtt, 3, SESSION, logging.getLogger("plc-test"))
+        client = PlcClient(mqtt, 3, SESSION, logging.getLogger("plc-test"), wake=wake)
         client.start()
         self._open.callback(lambda: client.close(self.order(LineState.HALTED)))
         return client

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import subprocess
 import sys
 import time
 
+from pipeline.bell import Bell
 from pipeline.control import LineState
 from plc import connection
 
@@ -48,6 +50,37 @@ def test_status_is_retained_and_only_changes_are_sent(broker, rig):
     late = rig.plc(broker.port).next_message("status")
     assert late.retain
     assert b"the camera is lost" in late.payload
+
+
+def test_it_says_when_it_has_something_to_say(broker, rig):
+    bell = Bell()
+    client = rig.line(rig.mqtt(broker.port, broker.kind), wake=bell.ring)
+    rig.until(bell.hear)
+    assert client.due_s == math.inf, "without a state it has nothing to say"
+    client.set_status(rig.order(LineState.RUNNING))
+    assert client.due_s <= time.monotonic()
+    client.tick(0, 0)
+    beat_s = client.due_s
+    assert 0 < beat_s - time.monotonic() < 1
+    client.note_unpublished(1)
+    assert client.due_s <= beat_s + 1, "the summary of what is undelivered has its time, too"
+    broker.kill()
+    rig.until(bell.hear)
+    assert client.warning
+    assert client.due_s == math.inf
+
+
+def test_a_message_to_the_line_wakes_it_and_an_acknowledgement_does_not(broker, rig):
+    bell = Bell()
+    client = rig.line(rig.mqtt(broker.port, broker.kind), wake=bell.ring)
+    rig.until(bell.hear)
+    client.set_status(rig.order(LineState.RUNNING))
+    assert client.publish_verdict(rig.record(1))
+    rig.until(client.take_published)
+    assert not bell.hear()
+    rig.plc(broker.port).say("command", {"id": "a", "command": "stop"})
+    rig.until(bell.hear)
+    assert [request.id for request in client.requests] == ["a"]
 
 
 def test_killed_line_is_offline(broker, rig):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pipeline.bell import Bell
 from pipeline.config_file import line_file, load_line
 from pipeline.control import LineState
 from pipeline.errors import LineError
@@ -16,9 +17,14 @@ from plc import embedded_broker
 
 
 @pytest.fixture
-def stage(free_port):
+def bell():
+    return Bell()
+
+
+@pytest.fixture
+def stage(free_port, bell):
     config = load_line(line_file(3), [("mqtt.broker.port", free_port)])
-    stage = embedded_broker.build(StageContext(config, "s", 0, logging.getLogger()))
+    stage = embedded_broker.build(StageContext(config, "s", 0, logging.getLogger(), bell))
     yield stage
     stage.close()
 
@@ -65,11 +71,13 @@ def test_closing_with_a_connected_client_is_quick_and_frees_the_port(stage, free
         pass
 
 
-def test_tick_raises_once_the_broker_has_died(stage, rig):
+def test_tick_raises_once_the_broker_has_died(stage, bell, rig):
     stage.open()
     running = rig.order(LineState.RUNNING)
     assert list(stage.tick(0, running, True)) == []
+    assert not bell.hear()
     stage._loop.call_soon_threadsafe(stage._loop.stop)
+    rig.until(bell.hear)
 
     def death():
         try:

@@ -19,6 +19,7 @@ from reject_log.recorder import (
     LINES_PER_TICK,
     MEND_NS,
     POLL_NS,
+    READ_ON_NS,
     RETRY_NS,
     Recorder,
     build,
@@ -128,6 +129,30 @@ def test_the_journal_is_not_looked_at_in_every_tick(config, recorder, make_recor
     assert recorded(config) == []
     recorder.tick(2 * POLL_NS, ORDER, True)
     assert recorded(config) == [1]
+
+
+def test_a_journal_that_grows_all_the_time_is_read_a_few_times_a_second_and_tidied(
+    config, recorder, clock, make_record, note
+):
+    writer = JournalWriter(config.ledger_folder, SESSION)
+    recorder.open()
+    for n in range(1, 9):
+        writer.next_segment(note())
+        writer.append(make_record(n))
+        clock.tick(recorder)
+        assert recorded(config) == list(range(1, n + 1))
+        assert recorder.due_ns(clock.now_ns) == clock.now_ns + POLL_NS
+    assert len(segments(config.ledger_folder)) <= 3
+
+
+def test_a_long_journal_is_read_on_with_short_pauses(config, recorder, clock, make_record):
+    writer = JournalWriter(config.ledger_folder, SESSION)
+    recorder.open()
+    writer.append(*(make_record(n) for n in range(1, LINES_PER_TICK + 2)))
+    clock.tick(recorder)
+    assert recorder.due_ns(clock.now_ns) == clock.now_ns + READ_ON_NS
+    clock.tick(recorder)
+    assert recorder.due_ns(clock.now_ns) == clock.now_ns + POLL_NS
 
 
 def test_close_reads_to_the_end(config, recorder, make_record):

@@ -18,7 +18,7 @@ from pipeline.config_file import line_file, load_line
 from pipeline.control import LineOrder, LineState
 from pipeline.errors import ConfigError, InputError, LineError
 from pipeline.messages import Announcement, CapturedFrame, Failure, Message, Reason
-from pipeline.stage import StageContext
+from pipeline.stage import NEVER_NS, StageContext
 from stages.acquisition.stage import AcquisitionStage, build, check_camera
 
 CAPTURE = LineOrder("s", LineState.RUNNING, "", 0, capture=True)
@@ -149,3 +149,28 @@ def test_the_check_takes_one_frame(make_config: Callable[..., LineConfig], tmp_p
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     with pytest.raises(LineError, match=r"a\.png"):
         check_camera(load_line(line_file(3), [("camera", folder)]))
+
+
+def test_it_is_due_when_the_next_part_is(
+    make_config: Callable[..., LineConfig], open_stage: Open
+) -> None:
+    stage = open_stage(make_config(**{"camera.rate_hz": 20}))
+    assert stage.due_ns(1) == NEVER_NS, "before an order captures"
+    tick(stage, WAIT)
+    assert stage.due_ns(1) == NEVER_NS
+    tick(stage)
+    assert stage.due_ns(1) == 1 + 50_000_000
+    tick(stage, room=False)
+    assert stage.due_ns(1) == 1 + 50_000_000, "a paced part comes, room or not"
+
+
+def test_a_part_that_can_wait_is_due_as_soon_as_there_is_room(
+    make_config: Callable[..., LineConfig], open_stage: Open
+) -> None:
+    stage = open_stage(make_config(**{"camera.parts": 2}))
+    tick(stage)
+    assert stage.due_ns(7) == 7
+    tick(stage, room=False)
+    assert stage.due_ns(7) == NEVER_NS, "room wakes the loop"
+    tick(stage)
+    assert stage.due_ns(7) == NEVER_NS, "there is no third part"

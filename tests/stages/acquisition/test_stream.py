@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from pipeline import config
+from pipeline.bell import Bell
 from pipeline.messages import Reason
 from stages.acquisition.shot import Clock, Shot, SystemClock
 from stages.acquisition.stream import StreamCamera, shown_address
@@ -105,7 +107,11 @@ class WatchedClock(SystemClock):
 
 
 def stream(
-    url: str, read_timeout_ms: int = 5000, queued_images: int = 64, clock: Clock | None = None
+    url: str,
+    read_timeout_ms: int = 5000,
+    queued_images: int = 64,
+    clock: Clock | None = None,
+    arrived: Callable[[], None] = lambda: None,
 ) -> StreamCamera:
     settings = config.StreamCamera(
         kind="stream",
@@ -115,7 +121,7 @@ def stream(
         reconnect_ms=200,
         trigger="every_frame",
     )
-    return StreamCamera(settings, clock or SystemClock(), queued_images)
+    return StreamCamera(settings, clock or SystemClock(), queued_images, arrived)
 
 
 @pytest.fixture
@@ -164,6 +170,17 @@ def test_every_frame_is_a_part_in_order_stamped_at_arrival(
     assert shots[0].truth is None
     assert camera.warning == ""
     assert not camera.exhausted
+
+
+def test_whoever_waits_for_shots_is_told_that_there_are_some(server: CameraServer) -> None:
+    bell = Bell()
+    camera = stream(server.url, arrived=bell.ring)
+    camera.open()
+    assert camera.read(1, 0) is None
+    server.send(3)
+    assert select.select([bell], [], [], PATIENCE_S)[0]
+    assert camera.read(1, 0) is not None
+    camera.close()
 
 
 def test_a_lost_camera_is_reconnected(server: CameraServer, camera: StreamCamera) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.messages import REASON_TEXT, Part, Reason, Truth, Verdict, VerdictRecord
+from pipeline.stage import NEVER_NS
 from stages.decision.ledger import MOST_EARLY, MOST_MISSING, Ledger
 
 MS = 1_000_000
@@ -208,3 +209,25 @@ def test_settled_numbers_count_without_gaps(shop: Any, ledger: Ledger) -> None:
     for sequence, until in ((2, 0), (3, 0), (1, 3), (5, 3), (4, 5)):
         ledger.settle(shop.result(sequence), shop.now(10))
         assert ledger.settled_until == until
+
+
+def test_the_next_deadline_is_known_whatever_the_order(shop: Any, ledger: Ledger) -> None:
+    assert ledger.due_ns == NEVER_NS
+    for sequence, captured_ms in ((1, 100), (2, 50), (3, 70)):
+        ledger.announce(shop.announcement(sequence, captured_ms), shop.now(100))
+    assert ledger.due_ns == (50 + 480) * MS
+    ledger.settle(shop.result(2), shop.now(110))
+    assert ledger.due_ns == (70 + 480) * MS
+    assert len(ledger.expire(shop.now(70 + 480))) == 1
+    assert ledger.due_ns == (100 + 480) * MS
+    ledger.close_all(shop.now(200))
+    assert ledger.due_ns == NEVER_NS
+
+
+def test_a_ledger_that_goes_on_knows_its_next_deadline(shop: Any, ledger: Ledger) -> None:
+    for sequence in (1, 2):
+        ledger.announce(shop.announcement(sequence, 10 * sequence), shop.now(30))
+    ledger.settle(shop.result(1), shop.now(40))
+    successor = shop.ledger()
+    assert list(successor.replay(ledger.snapshot())) == []
+    assert successor.due_ns == (20 + 480) * MS
