@@ -173,7 +173,7 @@ class Outlet:
 
     def room(self) -> bool:
         """Whether a message would be taken now."""
-        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT)
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
 
     def close(self) -> None:
         """Close; messages that a consumer is about to take still have a second."""
