@@ -144,14 +144,14 @@ class Outlet:
     """Where a worker offers the messages of one channel."""
 
     def __init__(self, context: zmq.Context[Any], address: str, capacity: int) -> None:
-        self._socket: zmq.Socket[Any] = context.socket(zmq.PUSH)
+        self._socket: Any = context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, capacity)
         self._socket.setsockopt(zmq.LINGER, 1000)
         self._socket.bind(address)
         self._encoder = Encoder()
 
     @property
-    def socket(self) -> zmq.Socket[Any]:
+    def socket(self) -> Any:
         """The socket, for a poller."""
         return self._socket
 
@@ -173,7 +173,7 @@ class Outlet:
 
     def room(self) -> bool:
         """Whether a message would be taken now."""
-        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT)
+        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT)
 
     def close(self) -> None:
         """Close; messages that a consumer is about to take still have a second."""
