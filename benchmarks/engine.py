@@ -9,7 +9,11 @@ after the other; the engine must give its results within a tolerance, or nothing
 limit is a large matrix product in the engine's type. Reference, batch sizes and limit take turns,
 so that a machine whose speed drifts is fair to all, and ratios are formed within a round.
 
-exit codes: 0 done; 1 the engine disagrees with the reference; 2 arguments; 3 no usable bundle
+--against FILE compares the ratios of the engine's rows with those that an earlier run wrote with
+--json: they should be within 10 %.
+
+exit codes: 0 done; 1 the engine disagrees with the reference, or this run with an earlier one;
+2 arguments; 3 no usable bundle
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from benchmarks.engine_timing import (
     time_in_turns,
 )
 from benchmarks.hardware import MatrixProduct, peak_memory_mb
+from benchmarks.line_report import agreement, read_ratios
 from benchmarks.sizes import SIZES
 from benchmarks.speed import count_operations, count_parameters, machine_content, machine_text
 from benchmarks.spread import Spread, spread
@@ -104,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     if options.json is not None:
         check_file("--json", options.json)
+    before = None if options.against is None else read_ratios(options.against)
     if options.threads is not None:
         set_threads(options.threads)
     machine = machine_content(options.device)
@@ -112,11 +118,30 @@ def _main(options: argparse.Namespace) -> int:
     for bundle, weights in _subjects(options):
         found.append(measure(bundle, weights, options))
         print(_text(found[-1]), flush=True)
+    ratios = {name: ratio for one in found for name, ratio in ratios_of(one).items()}
     if options.json is not None:
-        content = {**machine, "measured": [asdict(one) for one in found]}
+        stated = {name: asdict(ratio) for name, ratio in ratios.items()}
+        content = {**machine, "measured": [asdict(one) for one in found], "ratios": stated}
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
         write_text(options.json, text + "\n")
+    if before is not None:
+        compared = agreement(before, ratios)
+        print(f"\n{compared.text}")
+        if compared.faults:
+            raise LineError("; ".join(compared.faults))
     return 0
+
+
+def ratios_of(found: Measured) -> dict[str, Spread]:
+    """What can be compared with another run, by name: the engine as a multiple of the reference and
+    as a share of the limit.
+    """
+    return {
+        f"{found.name}, {row.device} {row.dtype}, batch {row.batch}: {name}": ratio
+        for row in found.rows
+        if row.way != "eager"
+        for name, ratio in (("x eager", row.x_eager), ("of limit", row.of_limit))
+    }
 
 
 def _subjects(options: argparse.Namespace) -> Iterator[tuple[Bundle, str]]:
@@ -283,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
         "--matrix", type=number, metavar="N", help="side of the product (2048, on a GPU 8192)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="JSON of an earlier run")
     parser.set_defaults(overrides=[])
     return parser
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of a line print and write, and whether two runs of one agree."""
+"""What the benchmarks of a line print and write, and whether two runs of a benchmark agree."""
 
 from __future__ import annotations
 

@@ -107,6 +107,29 @@ def test_untrained_networks_are_the_same_each_time_and_let_signals_through(tmp_p
         untrained_bundle(SIZES["tiny"], 48, tmp_path / "odd")
 
 
+def test_a_run_is_compared_with_an_earlier_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "engine.json"
+    asked = ["--profile", "tiny", "--batch", "2", "--input-px", "64", *SHORT]
+    assert main([*asked, "--json", str(report)]) == 0
+    content = json.loads(report.read_text())
+    row = content["measured"][0]["rows"][1]
+    name = f"tiny, cpu {row['dtype']}, batch 2: "
+    assert content["ratios"] == {
+        f"{name}x eager": row["x_eager"],
+        f"{name}of limit": row["of_limit"],
+    }
+    content["ratios"] = {f"{name}x eager": {"median": 1e3, "least": 1e3, "most": 1e3}}
+    report.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main([*asked, "--against", str(report)]) == 1
+    shown = capsys.readouterr()
+    assert f"{name}x eager" in shown.out
+    assert f"{name}of limit" not in shown.out, "the earlier run does not have it"
+    assert "from the earlier run, more than 10 %" in shown.err
+
+
 def test_mistakes_are_said_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +137,7 @@ def test_mistakes_are_said_before_the_work(
         (["--profile", "tiny", "--input-px", "100"], "multiples of 32"),
         (["--device", "gpu"], "unknown device 'gpu'"),
         (["--json", str(tmp_path / "missing" / "out.json")], "there is no folder"),
+        (["--against", str(tmp_path / "none.json")], "not figures of an earlier run"),
     ):
         assert main(wrong) == 2
         assert text in capsys.readouterr().err
