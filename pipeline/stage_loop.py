@@ -115,14 +115,15 @@ class StageLoop:
 
     def _turn(self) -> None:
         self._ports.flush()
-        took = 0 if self._ports.blocked else self._work()
+        if not self._ports.blocked:
+            self._work()
         now_ns = self._clock()
         made = self._settle() + self._emit(
             self._stage.tick(now_ns, self._orders.shown(now_ns), self._ports.room())
         )
         self._ports.flush()
         self._beat_if_due()
-        if not took and not made:
+        if not made:
             self._ports.wait(self._patience_ms())
 
     def _patience_ms(self) -> int:

@@ -28,6 +28,8 @@ from pipeline.messages import Message, Part
 
 T = TypeVar("T")
 MAGIC = b"ILW1"
+_READABLE, _WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)
+"""As plain numbers, which are looked at some hundred times a second."""
 _ZERO_COPY_FROM_BYTES = 16_384
 _MOST_ARRAY_BYTES = 1 << 30
 _MOST_HEADER_BYTES = 1 << 22
@@ -173,7 +175,7 @@ class Outlet:
 
     def room(self) -> bool:
         """Whether a message would be taken now."""
-        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT)
+        return bool(self._socket.getsockopt(zmq.EVENTS) & _WRITABLE)
 
     def close(self) -> None:
         """Close; messages that a consumer is about to take still have a second."""
@@ -190,7 +192,7 @@ class Inlet:
         capacity: int,
         kind: type[Message],
     ) -> None:
-        self._socket: zmq.Socket[Any] = context.socket(zmq.PULL)
+        self._socket: Any = context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, capacity)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
@@ -201,12 +203,14 @@ class Inlet:
         self.channel = kind.channel
 
     @property
-    def socket(self) -> zmq.Socket[Any]:
+    def socket(self) -> Any:
         """The socket, for a poller."""
         return self._socket
 
     def receive(self) -> Message | None:
         """The next message, or None if there is none now. Raises WireError."""
+        if not self._socket.getsockopt(zmq.EVENTS) & _READABLE:  # cheaper than the exception
+            return None
         try:
             frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
         except zmq.Again:
@@ -226,7 +230,7 @@ class StageControl:
         self._beats.setsockopt(zmq.SNDHWM, 8)
         self._beats.setsockopt(zmq.LINGER, 1000)
         self._beats.connect(f"ipc://{run_dir}/control.beats")
-        self._orders: zmq.Socket[Any] = context.socket(zmq.SUB)
+        self._orders: Any = context.socket(zmq.SUB)
         self._orders.setsockopt(zmq.LINGER, 0)
         self._orders.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self._orders.subscribe(b"")
@@ -236,7 +240,7 @@ class StageControl:
         """Orders that could not be read."""
 
     @property
-    def socket(self) -> zmq.Socket[Any]:
+    def socket(self) -> Any:
         """The socket of the orders, for a poller."""
         return self._orders
 
@@ -251,6 +255,8 @@ class StageControl:
     def order(self) -> LineOrder | None:
         """The newest order that came since the last call; those that are `damaged` are counted."""
         newest = None
+        if not self._orders.getsockopt(zmq.EVENTS) & _READABLE:
+            return None
         for _ in range(MOST_ORDERS):
             try:
                 frames = self._orders.recv_multipart(zmq.DONTWAIT)
