@@ -33,7 +33,8 @@ class InspectionWatch:
         self._recent: deque[tuple[int, Reason | None]] = deque()
         self._reasons: Counter[Reason] = Counter()
         self._settled_ns = 0
-        self._alarm = self._told = ""
+        self._alarm = ""
+        self._told: deque[str] = deque(maxlen=2)
 
     @classmethod
     def of(cls, timing: Timing) -> InspectionWatch:
@@ -42,7 +43,7 @@ class InspectionWatch:
 
     def follow(self, order: LineOrder, now_ns: int) -> None:
         """Take note of how the line is; another trouble takes this one's place."""
-        own = order.state is LineState.DEGRADED and order.cause == self._told
+        own = order.state is LineState.DEGRADED and order.cause in self._told
         if order.state is not LineState.RUNNING and not own:
             self._settled_ns = now_ns + self._settling_ns
             self._recent.clear()
@@ -60,15 +61,23 @@ class InspectionWatch:
             self._reasons[reason] += 1
 
     def alarm(self, now_ns: int) -> str:
-        """A sentence while parts become UNINSPECTED again and again, else empty."""
+        """A sentence while parts become UNINSPECTED again and again, else empty: why most of them
+        did at its begin, or do now, where none does for that reason any more.
+        """
         self._forget(now_ns)
         count, parts = self._reasons.total(), len(self._recent)
         if self._alarm and count < QUIET_SHARE * max(parts, 1):
             self._alarm = ""
-        elif not self._alarm and count >= max(LEAST, ALARM_SHARE * parts):
-            ((reason, _),) = self._reasons.most_common(1)
-            self._alarm = self._told = _sentence(reason)
+        elif self._alarm or count >= max(LEAST, ALARM_SHARE * parts):
+            self._name_the_cause()
         return self._alarm
+
+    def _name_the_cause(self) -> None:
+        present = {_sentence(reason) for reason, count in self._reasons.items() if count}
+        if self._alarm not in present:
+            ((reason, _),) = self._reasons.most_common(1)
+            self._alarm = _sentence(reason)
+            self._told.append(self._alarm)
 
     def _forget(self, now_ns: int) -> None:
         while self._recent:

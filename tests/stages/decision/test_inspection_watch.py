@@ -82,6 +82,16 @@ def test_what_else_becomes_of_parts_again_and_again_is_told_too(watch, record) -
     assert alarm.startswith("parts become UNINSPECTED: the frame is black")
 
 
+def test_an_alarm_names_another_cause_once_its_own_is_over(watch, record) -> None:
+    black = run(watch, record, [Reason.FRAME_BLACK] * 10, 0, 100)[-1]
+    watch.follow(LineOrder("s", LineState.DEGRADED, black, 1), 950 * MS)
+    alarms = run(watch, record, [LATE] * 50, 1000, 100)
+    assert alarms[:25] == [black] * 25
+    assert alarms[-15:] == [OVERLOAD] * 15
+    watch.follow(LineOrder("s", LineState.DEGRADED, black, 2), 6000 * MS)
+    assert watch.alarm(6000 * MS) == OVERLOAD, "the supervisor has not heard of the new one yet"
+
+
 def test_parts_of_another_trouble_are_left_out(watch, record) -> None:
     trouble = LineOrder("s", LineState.DEGRADED, "waiting for segmentation", 1)
     watch.follow(trouble, SECOND)
