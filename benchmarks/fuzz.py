@@ -150,7 +150,7 @@ class Campaign:
     def _attack(self) -> None:
         """Send everything, as far as the line goes on taking it."""
         sent, end_s = 0, time.monotonic() + PATIENCE_S
-        while any(target.sent < self.messages for target in self.targets) and not self._dead():
+        while self._unfinished() and not self._dead():
             for target in self.targets:
                 target.feed(self.messages)
             self.line.turn()
@@ -158,9 +158,18 @@ class Campaign:
             if sent > before:
                 end_s = time.monotonic() + PATIENCE_S
             elif time.monotonic() > end_s:
-                full = [target.name for target in self.targets if target.sent < self.messages]
-                self.violations.append(f"nothing was taken for {PATIENCE_S:g} s: {', '.join(full)}")
+                full = ", ".join(self._unfinished())
+                self.violations.append(f"nothing was taken for {PATIENCE_S:g} s: {full}")
                 return
+
+    def _unfinished(self) -> list[str]:
+        """Targets that were not sent everything yet, or had no real message spoilt."""
+        return [
+            target.name
+            for target in self.targets
+            if target.sent < self.messages
+            or (target.name in SPOILT and not self.spoilt[target.name])
+        ]
 
     def _way(self, name: str) -> Callable[[Frames], bool]:
         taps = self.line.taps[name]
@@ -177,7 +186,7 @@ class Campaign:
         """Damages some real messages; their parts must not pass."""
 
         def change(frames: Frames) -> Frames:
-            if self.chance.random() > SPOILT_SHARE:
+            if self.spoilt[target.name] and self.chance.random() > SPOILT_SHARE:
                 return frames
             spoilt = [frames[0], frames[1][: self.chance.randrange(len(frames[1]))], *frames[2:]]
             if self.chance.random() < 0.3:
