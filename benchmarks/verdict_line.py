@@ -41,7 +41,7 @@ def mosquitto_program() -> str:
 
 @contextmanager
 def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
-    """A broker on the loopback address, as it comes but without persistence: port, process.
+    """A broker on the loopback address, set as docs/plc.md says: port, process.
 
     Raises ConfigError where it is not installed, and LineError where it does not start.
     """
@@ -49,9 +49,13 @@ def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
         probe.bind((LOOPBACK, 0))
         port = int(probe.getsockname()[1])
     config = folder / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} {LOOPBACK}\nallow_anonymous true\npersistence false\n", encoding="ascii"
+    lines = (
+        f"listener {port} {LOOPBACK}",
+        "allow_anonymous true",
+        "persistence false",
+        "set_tcp_nodelay true",
     )
+    config.write_text("\n".join(lines) + "\n", encoding="ascii")
     process = subprocess.Popen(
         [mosquitto_program(), "-c", str(config)], stderr=subprocess.PIPE, text=True
     )

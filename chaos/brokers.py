@@ -83,6 +83,7 @@ class Mosquitto:
             f"password_file {self.folder / 'passwords'}",
             f"acl_file {self.folder / 'rights'}",
             "persistence false",
+            "set_tcp_nodelay true",
             *(["user root"] if os.getuid() == 0 else []),
         )
         (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n", encoding="ascii")
