@@ -1,9 +1,10 @@
-"""Random views of the normal images: crops with the whole image mixed in, flips, brightness."""
+"""Random views of the normal images: crops with the whole image mixed in, turned, mirrored, lit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from training.foreground import find_background, foreground_mask
@@ -50,15 +51,45 @@ class ViewSource:
         return Views(normals, masks, (height, width) == full)
 
     def _view(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+        settings = self._settings
         image = self._images[int(rng.integers(len(self._images)))]
         y = int(rng.integers(image.shape[0] - height + 1))
         x = int(rng.integers(image.shape[1] - width + 1))
-        view = image[y : y + height, x : x + width]
-        if self._settings.flip_horizontal and rng.random() < 0.5:
+        if rng.random() < settings.warp_share:
+            view = _warped(image, (y, x, height, width), settings, rng)
+        else:
+            view = image[y : y + height, x : x + width]
+        if settings.flip_horizontal and rng.random() < 0.5:
             view = view[:, ::-1]
-        if self._settings.flip_vertical and rng.random() < 0.5:
+        if settings.flip_vertical and rng.random() < 0.5:
             view = view[::-1]
-        return _brightened(view, self._settings.brightness_jitter, rng)
+        return _brightened(view, settings.brightness_jitter, rng)
+
+
+def _warped(
+    image: np.ndarray,
+    window: tuple[int, int, int, int],
+    settings: TrainingSettings,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A window (y, x, height, width) of an (H, W, C) image that is turned and stretched about the
+    window's middle; beyond its border the image is mirrored.
+    """
+    y, x, height, width = window
+    turn = np.deg2rad(settings.turn_deg * rng.uniform(-1.0, 1.0))
+    zoom = 1.0 + settings.zoom_jitter * rng.uniform(-1.0, 1.0, 2)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    to_image = rotation / zoom
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    shift = np.array([x, y]) + middle - to_image @ middle
+    view = cv2.warpAffine(
+        image,
+        np.column_stack([to_image, shift]),
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return view.reshape(height, width, image.shape[2])
 
 
 def _brightened(view: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:

@@ -14,6 +14,7 @@ from calibration.layouts.detect import normal_images
 from pipeline.errors import FrameError, InputError
 from pipeline.messages import Reason
 from stages.image_files import IMAGE_SUFFIXES, read_image
+from training.near_copies import near_copies
 
 MINIMUM_IMAGES = 24
 MINIMUM_SIDE_PX = 16
@@ -80,12 +81,31 @@ def load_images(
 
 
 def split(images: ImageSet, validation_share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Training images and held-out normals, drawn by `seed`; at least 4 are held out."""
+    """Training images and held-out normals, drawn by `seed`; at least 4 are held out.
+
+    Near-copies are held out together (`training.near_copies`), unless they would be most of what
+    is held out.
+    """
     count = len(images.images)
-    held_out = min(max(4, round(count * validation_share)), count // 2)
-    order = np.random.default_rng(seed).permutation(count)
-    validation, training = np.sort(order[:held_out]), np.sort(order[held_out:])
-    return _subset(images, training), _subset(images, validation)
+    wanted = min(max(4, round(count * validation_share)), count // 2)
+    held_out = _drawn(near_copies(images.images), wanted, np.random.default_rng(seed))
+    return _subset(images, np.flatnonzero(~held_out)), _subset(images, np.flatnonzero(held_out))
+
+
+def _drawn(groups: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """About `wanted` of (N,) images, at least half as many: in random order, each with its group.
+
+    An image of a group that is larger than half of `wanted` counts as one without near-copies.
+    """
+    held_out = np.zeros(len(groups), bool)
+    sizes = np.bincount(groups)
+    for image in rng.permutation(len(groups)):
+        group = groups == groups[image] if sizes[groups[image]] <= wanted / 2 else [image]
+        together = held_out.copy()
+        together[group] = True
+        if together.sum() <= wanted:
+            held_out = together
+    return held_out
 
 
 def _usable(path: Path, prepare: Prepare, max_megapixels: float) -> np.ndarray:

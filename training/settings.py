@@ -32,6 +32,10 @@ class TrainingSettings(BaseModel):
     `restoration` also gives the U-Net the anomalous samples, with the part without its anomaly as
     the answer; the paper leaves them out of (9), and good parts are then redrawn more exactly.
 
+    A share of `warp_share` of the views is turned by up to `turn_deg` and zoomed by up to
+    `zoom_jitter`, each way by itself. Where parts differ and few are to be learnt from, more of
+    their kind are then known; parts that always lie and look the same are learnt as they are.
+
     A share of `optics_share` of the images is blurred, noisy or compressed a little more than the
     camera made them, so that paint is not told from a defect by its sharpness (`training.optics`).
     `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
@@ -59,6 +63,9 @@ class TrainingSettings(BaseModel):
     flip_horizontal: bool = False
     flip_vertical: bool = False
     brightness_jitter: Share = 0.04
+    warp_share: Share = 0.0
+    turn_deg: Annotated[float, Field(ge=0.0, le=45.0)] = 4.0
+    zoom_jitter: Annotated[float, Field(ge=0.0, le=0.5)] = 0.12
     kinds: Annotated[tuple[AnomalyKind, ...], Field(min_length=1)] = tuple(AnomalyKind)
     textures: str | None = None
     optics_share: Share = 0.7
@@ -123,8 +130,14 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "optics_share": 0.0,
             "surface": False,
         },
-        "texture": {"reconstruction_share": 0.2, "joint_share": 0.2},
+        "texture": {
+            "reconstruction_share": 0.2,
+            "joint_share": 0.2,
+            "warp_share": 0.7,
+            "brightness_jitter": 0.1,
+        },
     }
 )
 """Settings that come with a profile instead of the defaults: the paper's training for `paper`; for
-`texture` most of the time for the segmentation network, which has most to learn."""
+`texture` most of the time for the segmentation network, which has most to learn, and views of more
+parts than there are."""

@@ -70,3 +70,51 @@ def test_the_background_is_kept_out_of_the_foreground() -> None:
 
     assert views.foregrounds[:, 32, 32].min() == 1.0
     assert views.foregrounds[:, 2, 2].max() == 0.0
+
+
+def coordinates(side: int) -> np.ndarray:
+    """(1, side, side, 3) uint8: every pixel says where it is, x and y in half pixels."""
+    y, x = np.mgrid[:side, :side] * 2
+    return np.stack([x, y, np.full_like(x, 100)], axis=-1).astype(np.uint8)[None]
+
+
+def affine_of(view: np.ndarray) -> np.ndarray:
+    """(2, 3): where the pixels of a view come from, fitted to its inner half."""
+    height, width = view.shape[:2]
+    y, x = np.mgrid[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
+    y, x = y.ravel(), x.ravel()
+    places = np.column_stack([x, y, np.ones_like(x)])
+    return np.linalg.lstsq(places, view[y, x, :2] / 2.0, rcond=None)[0].T
+
+
+def test_warped_views_are_turned_and_zoomed_within_limits() -> None:
+    wanted = settings(crop_px=64, warp_share=1.0, turn_deg=5.0, zoom_jitter=0.1, batch_size=32)
+    views = ViewSource(coordinates(64), wanted).draw(np.random.default_rng(0)).normals
+
+    maps = np.stack([affine_of(view) for view in views])
+    zooms = 1 / np.linalg.norm(maps[:, :, :2], axis=1)
+    turns = np.rad2deg(np.arctan2(maps[:, 1, 0], maps[:, 0, 0]))
+    middles = maps @ [31.5, 31.5, 1.0]
+    assert 4.0 < np.abs(turns).max() < 5.3
+    assert 0.89 < zooms.min() < 0.92
+    assert 1.08 < zooms.max() < 1.11
+    assert np.abs(np.diff(zooms)).max() > 0.05, "each way by itself"
+    assert np.allclose(middles, 31.5, atol=0.3)
+
+
+def test_warped_crops_come_from_where_they_were_cut() -> None:
+    wanted = settings(warp_share=1.0, batch_size=32)
+    views = ViewSource(coordinates(96), wanted).draw(np.random.default_rng(0)).normals
+
+    middles = np.stack([affine_of(view) for view in views]) @ [15.5, 15.5, 1.0]
+    assert middles.min() > 15
+    assert middles.max() < 80
+    assert np.ptp(middles, axis=0).min() > 40
+
+
+def test_a_share_of_the_views_is_warped(normals: np.ndarray) -> None:
+    wanted = settings(crop_px=64, warp_share=0.5, batch_size=32)
+    views = ViewSource(normals[:1], wanted).draw(np.random.default_rng(0)).normals
+
+    as_is = sum(np.array_equal(view, normals[0]) for view in views)
+    assert 8 <= as_is <= 24

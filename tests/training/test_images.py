@@ -206,3 +206,29 @@ def test_split_holds_out_a_share_without_overlap(good_parts: ImageSet) -> None:
     assert {*training.names, *validation.names} == {*good_parts.names}
     assert split(good_parts, 0.25, seed=1)[1].names == validation.names
     assert split(good_parts, 0.25, seed=2)[1].names != validation.names
+
+
+def test_split_holds_near_copies_out_together(good_parts: ImageSet) -> None:
+    brighter = np.clip(good_parts.images * 1.2, 0, 255).astype(np.uint8)
+    names = [*good_parts.names, *(f"{name}, brighter" for name in good_parts.names)]
+    pairs = image_set(np.concatenate([good_parts.images, brighter]), names)
+
+    training, validation = split(pairs, 0.25, seed=1)
+
+    parts = [
+        {name.removesuffix(", brighter") for name in half.names} for half in (training, validation)
+    ]
+    assert len(validation.images) == 16
+    assert len(parts[1]) == 8
+    assert not parts[0] & parts[1]
+
+
+def test_split_of_copies_of_one_part_holds_single_images_out(good_parts: ImageSet) -> None:
+    rng = np.random.default_rng(0)
+    noisy = np.repeat(good_parts.images[:2], [30, 2], axis=0) + rng.integers(0, 3, (32, 64, 64, 1))
+    images = image_set(noisy.astype(np.uint8), [str(i) for i in range(32)])
+
+    training, validation = split(images, 0.25, seed=1)
+
+    assert len(training.images) >= 24
+    assert len(validation.images) >= 4
