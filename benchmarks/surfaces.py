@@ -29,7 +29,7 @@ from evaluation.output import check_file, write_text
 from pipeline.command_line import plain_parser, run_command, whole_number
 from stages.acquisition.simulation import DEFECT_KINDS, PRODUCTS
 from stages.segmentation.surface import CELL_PX
-from training.surface import Flips, farthest_cells, fitted
+from training.surface import farthest_cells, fitted
 
 CELLS_PX = (4, 8, 16, 32)
 SIDE_PX = 256
@@ -83,7 +83,7 @@ def _main(options: argparse.Namespace) -> int:
 
 def areas(material: Material, cell_px: int) -> Areas:
     """How well the farthest cell tells each kind of defective part, and all of them."""
-    model = fitted(material.training.images, None, Flips(), cell_px)
+    model = fitted(material.training.images, None, cell_px)
     images = np.stack([part.image for part in material.test.parts])
     kinds = np.array([part.kind for part in material.test.parts])
     scores = farthest_cells(model, images, None).numpy()

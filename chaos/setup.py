@@ -116,5 +116,5 @@ def _disk(stack: ExitStack, data: Path, elsewhere: Path) -> Path | None:
         (data / name).symlink_to(elsewhere / name)
     if mounted.returncode != 0:
         return None
-    stack.callback(subprocess.run, ["umount", str(data)], check=True)
+    stack.callback(subprocess.run, ["umount", "--lazy", str(data)], check=True)
     return data

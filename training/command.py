@@ -42,9 +42,9 @@ the images
   Only good parts, from the line's own camera and light, over the whole range of what passes for
   good; some hundred are better than some dozen. Files of any size are prepared as the line's
   configuration says (`frame`). Of a data set (docs/datasets.md: MVTec AD, VisA, DAGM 2007 and
-  their likes) only the good training images are used. 15 in 100 are held out to validate on, pictures
-  that show nearly the same together; calibrate_line on the same folder uses just these; better, keep
-  others aside for it.
+  their likes) only the good training images are used. 15 in 100 are held out to validate on, those
+  that show nearly the same together, and calibrate_line on the same folder uses just these; better,
+  keep others aside for it.
 
 the time
   --minutes M trains for that long; on two cores 60 is a good start. The same figure on a faster
@@ -218,7 +218,8 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
         "--flip",
         choices=("none", "horizontal", "vertical", "both"),
         default="none",
-        help="mirror images at random, where a mirrored part is a good part too",
+        help="mirror images at random, where a mirrored part is a good part too; the surface model "
+        "learns from the images as they are, so let them show every way in which parts lie",
     )
     parser.add_argument(
         "--exposure",

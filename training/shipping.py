@@ -24,7 +24,7 @@ from training.checkpoint import writing
 from training.images import ImageSet
 from training.loop import Best
 from training.settings import TrainingSettings
-from training.surface import Flips, fitted, scaled
+from training.surface import fitted, scaled
 from training.validation import Figures, ValidationSet, validate
 
 Preprocessing = Mapping[str, Any]
@@ -104,9 +104,7 @@ def _with_surface(
     device: str,
 ) -> tuple[SurfaceModel, Figures]:
     """A surface model for these networks, and the figures of all three."""
-    settings = product.settings
-    flips = Flips(settings.flip_horizontal, settings.flip_vertical)
-    surface = fitted(product.held_in.images, product.exposure_level, flips)
+    surface = fitted(product.held_in.images, product.exposure_level)
     with candidate(product, unet, segmentation) as plain:
         surface = scaled(surface, plain, product.held_out.images, device)
     with candidate(product, unet, segmentation, surface) as bundle:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,18 +25,13 @@ LEAST_SPREAD = 1e-3
 LARGEST_LOGIT = 15.0
 
 
-class Flips(NamedTuple):
-    """Which mirror images of a good part are good parts."""
-
-    horizontal: bool = False
-    vertical: bool = False
-
-
 def fitted(
-    images: np.ndarray, exposure_level: float | None, flips: Flips, cell_px: int = CELL_PX
+    images: np.ndarray, exposure_level: float | None, cell_px: int = CELL_PX
 ) -> SurfaceModel:
-    """Means and spreads of good parts (N, H, W, C) uint8 and of their mirror images."""
-    seen = (view for batch in _seen(images, exposure_level) for view in _mirrored(batch, flips))
+    """Means and spreads of good parts (N, H, W, C) uint8, as they lie: mirror images would only
+    widen what is usual at a place.
+    """
+    seen = _seen(images, exposure_level)
     mean, own = _moments(measures(view, cell_px).double() for view in seen)
     share = OF_ALL_PLACES / (OF_ALL_PLACES + len(images))
     spread = (1.0 - share) * own + share * own.mean(dim=(0, 1)) + _least(images.shape[3])
@@ -88,14 +82,6 @@ def _seen(images: np.ndarray, exposure_level: float | None) -> Iterator[Tensor]:
     for start in range(0, len(images), BATCH):
         levels = torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2)
         yield to_network_range(levels, exposure_gain(levels, exposure_level))
-
-
-def _mirrored(batch: Tensor, flips: Flips) -> Iterator[Tensor]:
-    across = [batch, batch.flip(3)] if flips.horizontal else [batch]
-    for view in across:
-        yield view
-        if flips.vertical:
-            yield view.flip(2)
 
 
 def _least(channels: int) -> Tensor:
