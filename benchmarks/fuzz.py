@@ -250,7 +250,8 @@ class Campaign:
 
     def _judge_parts(self) -> None:
         """Log, summary and PLC agree; no PASS without a score, and none for a spoilt part. The PLC
-        may have come after the first parts, and left before the last.
+        may have come after the first parts, and left before the last; a verdict that this flood let
+        expire was named to it.
         """
         summary = self.line.summary()
         with ReadStore(database_path(self.line.config)) as store:
@@ -275,7 +276,8 @@ class Campaign:
             self._expect(not passed or proof, f"part {number} passed without a score")
             told = set(heard.get(number, ()))
             right = told == {record.verdict}
-            absent = not told and not told_first <= number <= self.told_last
+            late = number in self.line.plc.undelivered
+            absent = not told and (late or not told_first <= number <= self.told_last)
             self._expect(right or absent, f"part {number}: PLC was told {told or 'nothing'}")
             spoilt = number in self.spoilt_parts
             self._expect(not (spoilt and passed), f"part {number} passed, though it was spoilt")
