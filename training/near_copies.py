@@ -18,37 +18,41 @@ ALIKE = 0.45
 """Correlation of detail from which two pictures are near-copies. Of two different parts it is
 seldom above 0.35: what all pictures share is taken off before."""
 LEAST_NORM = 1e-6
+ROWS = 512
+"""Images compared with all others at once: bounds the memory that this takes."""
 
 
 def near_copies(images: np.ndarray) -> np.ndarray:
     """(N, H, W, C) uint8 -> (N,) group of each image; those of one group are near-copies, or linked
     by others that are. Groups are numbered by their first images.
     """
-    details = _details(images)
+    alike = _alike(_details(images))
     groups = np.full(len(images), -1)
     for first in range(len(images)):
-        if groups[first] < 0:
-            _spread(first, groups, details)
+        reached = np.array([first]) if groups[first] < 0 else np.array([], int)
+        while len(reached):
+            groups[reached] = first
+            reached = np.flatnonzero(alike[reached].any(axis=0) & (groups < 0))
     return np.unique(groups, return_inverse=True)[1]
 
 
-def _spread(first: int, groups: np.ndarray, details: np.ndarray) -> None:
-    """Give `first`, its near-copies, theirs and so on the group `first`."""
-    groups[first] = first
-    reached = np.array([first])
-    while len(reached):
-        free = np.flatnonzero(groups < 0)
-        likeness = details[free] @ details[reached].T
-        reached = free[(likeness >= ALIKE).any(axis=1)]
-        groups[reached] = first
+def _alike(details: np.ndarray) -> np.ndarray:
+    """(N, D) details -> (N, N) bool: which pairs are near-copies."""
+    alike = np.empty((len(details), len(details)), bool)
+    for start in range(0, len(details), ROWS):
+        alike[start : start + ROWS] = details[start : start + ROWS] @ details.T >= ALIKE
+    return alike
 
 
 def _details(images: np.ndarray) -> np.ndarray:
     """What tells (N, H, W, C) images apart: (N, D) float32 of length 1, or 0 where nothing does."""
-    details = np.stack([_detail(image) for image in images]).reshape(len(images), -1)
+    details = np.empty((len(images), SIDE_PX * SIDE_PX), np.float32)
+    for row, image in zip(details, images, strict=True):
+        row[:] = _detail(image).ravel()
     details -= details.mean(axis=0)
     norms = np.linalg.norm(details, axis=1, keepdims=True)
-    return np.where(norms > LEAST_NORM, details / np.maximum(norms, LEAST_NORM), 0.0)
+    details /= np.where(norms > LEAST_NORM, norms, np.inf)
+    return details
 
 
 def _detail(image: np.ndarray) -> np.ndarray:
