@@ -8,6 +8,7 @@ leaves its will at once; one that is only frozen leaves none until it is killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -76,7 +77,8 @@ class EmbeddedBrokerStage:
     def close(self) -> None:
         """Say goodbye to clients and free the port, in less than a second."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # its loop has just ended by itself
+                self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(SHUTDOWN_S + 0.2)
 
     def _why_not_listening(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
 
 import pytest
@@ -59,6 +60,25 @@ def test_port_lost_between_look_and_start_is_named(stage, free_port, monkeypatch
         pytest.raises(LineError, match=f"port {free_port} is taken"),
     ):
         stage.open()
+
+
+def test_closing_while_the_thread_of_a_failed_broker_still_ends(free_port, monkeypatch):
+    monkeypatch.setattr(embedded_broker, "port_fault", lambda _port: None)
+    told, go_on = threading.Event(), threading.Event()
+
+    def ended() -> None:
+        told.set()
+        go_on.wait()
+
+    stage = embedded_broker.EmbeddedBrokerStage(free_port, ended)
+    with (
+        socket.create_server(("127.0.0.1", free_port)),
+        pytest.raises(LineError, match=f"port {free_port} is taken"),
+    ):
+        stage.open()
+    assert told.wait(5)
+    stage.close()
+    go_on.set()
 
 
 def test_closing_with_a_connected_client_is_quick_and_frees_the_port(stage, free_port, rig):
