@@ -54,7 +54,7 @@ class Execution:
         for weight in network.parameters():
             if weight.ndim == 4:
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        if self.device.type == "cpu" and can_pack():
+        if self.device.type == "cpu" and can_pack(self.dtype):
             pack(network)
 
     @contextmanager

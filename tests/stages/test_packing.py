@@ -3,9 +3,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
+from stages import packing
+from stages.execution import Execution
 from stages.packing import ConvRelu, can_pack, pack, with_relu
 
-packable = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")
+packable = pytest.mark.skipif(not can_pack(torch.float32), reason="this PyTorch has no oneDNN")
+TYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if can_pack(dtype)]
 EXACT = {torch.float32: 1e-5, torch.bfloat16: 0.0}
 
 
@@ -28,13 +31,15 @@ def test_a_relu_belongs_to_the_convolution_and_shares_its_weights() -> None:
 
 
 @packable
-@pytest.mark.parametrize("dtype", list(EXACT))
+@pytest.mark.parametrize("laid_out", [True, False])
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
     "changes", [{}, {"stride": 2}, {"padding": 0}, {"groups": 2}, {"bias": False}]
 )
 def test_a_packed_convolution_gives_what_it_was_made_of(
-    dtype: torch.dtype, changes: dict[str, object]
+    dtype: torch.dtype, changes: dict[str, object], laid_out: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(packing, "_lays_weights_out", lambda: laid_out)
     conv = convolution(dtype, **changes)
     network = nn.Sequential(conv)
     pack(network)
@@ -47,17 +52,18 @@ def test_a_packed_convolution_gives_what_it_was_made_of(
 
 @packable
 def test_a_relu_is_packed_with_its_convolution() -> None:
-    conv = convolution(torch.bfloat16)
+    conv = convolution(TYPES[-1])
     network = nn.Sequential(nn.Sequential(with_relu(conv)))
     pack(network)
     assert not any(isinstance(module, ConvRelu) for module in network.modules())
     with torch.inference_mode():
-        found = network(picture(torch.bfloat16))
-        assert torch.equal(found, F.relu(conv(picture(torch.bfloat16))))
+        found = network(picture(TYPES[-1]))
+        expected = F.relu(conv(picture(TYPES[-1])))
+    torch.testing.assert_close(found, expected, rtol=0, atol=EXACT[TYPES[-1]])
     assert float(found.min()) == 0.0
 
 
-@packable
+@pytest.mark.skipif(torch.bfloat16 not in TYPES, reason="this CPU does not pack bfloat16")
 def test_input_is_rounded_to_the_type_of_the_weights() -> None:
     conv = convolution(torch.bfloat16)
     network = nn.Sequential(conv)
@@ -75,3 +81,27 @@ def test_a_convolution_with_a_way_of_its_own_stays() -> None:
     network = nn.Sequential(Negative(8, 16, 3), nn.ReLU())
     pack(network)
     assert [type(module) for module in network] == [Negative, nn.ReLU]
+
+
+def test_a_network_in_bfloat16_runs_on_a_cpu_that_does_not_pack_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packing, "_bfloat16_runs", lambda: False)
+    execution = Execution("cpu", "bfloat16")
+    conv = convolution(torch.float32)
+    expected = conv(picture())
+    network = nn.Sequential(conv)
+    execution.place(network)
+    with execution.run():
+        found = network(picture())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
+@packable
+def test_without_avx_512_weights_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    conv = convolution(torch.float32)
+    network = nn.Sequential(conv)
+    pack(network)
+    assert network[0]._weight.data_ptr() == conv.weight.data_ptr()
