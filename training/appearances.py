@@ -21,11 +21,13 @@ BANK_SHARE = 0.7
 
 @dataclass(frozen=True)
 class Place:
-    """Where a defect is painted: the whole `image` N (H, W, C), a `box` of it, and in this box the
-    `region` M (h, w) in [0, 1], in `weights` (h, w, C) the same for every channel.
+    """Where a defect is painted: the whole `image` N (H, W, C), its `foreground` (H, W) in [0, 1],
+    a `box` of both, and in this box the `region` M (h, w) in [0, 1], in `weights` (h, w, C) the
+    same for every channel.
     """
 
     image: np.ndarray
+    foreground: np.ndarray
     box: Box
     region: np.ndarray
     weights: np.ndarray

@@ -1,11 +1,12 @@
 """Synthetic anomalies, DiffusionAD (12): S = beta (M*N) + (1 - beta)(M*A) + (1 - M)*N.
 
 Beyond the papers' Perlin masks the kinds follow what goes wrong on real parts, most of it small
-and faint: lines, cracks, specks, stains, uneven brightness, dents, warps and foreign pieces.
-beta follows from a contrast drawn in grey levels, so that faint defects are as frequent as plain
-ones; none is fainter than what its surroundings do by themselves, for that would be a lie to the
-networks. Images are (H, W, C) float32 in whole grey levels [0, 255]. A defect is painted in the box
-that its region needs; most are small, and painting must cost little of a training step.
+and faint: lines, cracks, specks, stains, uneven brightness, dents, warps, and pieces that are
+foreign, missing or there twice. beta follows from a contrast drawn in grey levels, so that faint
+defects are as frequent as plain ones; none is fainter than what its surroundings do by themselves,
+for that would be a lie to the networks. Images are (H, W, C) float32 in whole grey levels [0, 255].
+A defect is painted in the box that its region needs; most are small, and painting must cost little
+of a training step.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from training import appearances, shapes, textures
+from training.anchors import Anchored, anywhere, at_detail, at_edge
 from training.appearances import (
     Appearance,
     Place,
@@ -35,6 +37,7 @@ from training.appearances import (
 )
 from training.foreground import colour_distance
 from training.optics import through_optics
+from training.pieces import background_shown, duplicated, smoothed_over
 from training.shapes import Box
 
 VISIBLE_LEVELS = 4.0
@@ -71,6 +74,8 @@ class AnomalyKind(StrEnum):
     WEAR = "wear"
     CHIP = "chip"
     STEP = "step"
+    DUPLICATE = "duplicate"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class _Recipe:
     faintest_spread: float
     share_of_crops: float
     share_of_whole: float
-    at_edge: bool = False
+    anchors: tuple[Anchored, ...] = (anywhere,)
 
 
 class Synthesizer:
@@ -202,7 +207,8 @@ class Synthesizer:
         """
         recipe = self._recipes[kind]
         height, width = foreground.shape
-        anchor = _edge_anchor(foreground, rng) if recipe.at_edge else _anchor(foreground, rng)
+        anchored = recipe.anchors[int(rng.integers(len(recipe.anchors)))]
+        anchor = anchored(image, foreground, rng)
         region = recipe.shape(height, width, anchor, rng)
         place = _place(image, foreground, region)
         if place is None:
@@ -245,7 +251,7 @@ def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
     kind, texture = AnomalyKind, appearances.of_bank(bank)
     own: tuple[Appearance, ...] = (turned, shuffled)
     shades, any_colour = (shifted, shifted, flat), (shifted, flat)
-    rough = (flat, grainy, shifted)
+    rough, missing = (flat, grainy, shifted), (background_shown, smoothed_over)
     return {
         kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, *any_colour), 10, 2, 1.0, 1.0),
         kind.SCRATCH: _Recipe(shapes.scratch, (*shades, shaded), 14, 3, 3.0, 1.0),
@@ -258,8 +264,10 @@ def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
         kind.DENT: _Recipe(shapes.stain, (shaded,), 10, 2, 1.5, 1.0),
         kind.TRANSPLANT: _Recipe(shapes.patch, own, 10, 2, 0.7, 0.7),
         kind.WEAR: _Recipe(shapes.area, (worn,), 0, 0, 0.2, 1.0),
-        kind.CHIP: _Recipe(shapes.blob, rough, 14, 3, 0.7, 0.5, at_edge=True),
+        kind.CHIP: _Recipe(shapes.blob, rough, 14, 3, 0.7, 0.5, (at_edge,)),
         kind.STEP: _Recipe(shapes.step, (shifted, shifted, worn), 10, 1.2, 0.0, 2.0),
+        kind.DUPLICATE: _Recipe(shapes.piece, (duplicated,), 0, 0, 0.7, 0.7),
+        kind.MISSING: _Recipe(shapes.piece, missing, 0, 0, 0.7, 0.7, (at_edge, at_detail)),
     }
 
 
@@ -271,7 +279,7 @@ def _place(image: np.ndarray, foreground: np.ndarray, region: np.ndarray) -> Pla
     on_part = box.cut(region) * box.cut(foreground)
     if on_part.max() <= shapes.NEGLIGIBLE:
         return None
-    return Place(image, box, on_part, textures.in_channels(on_part, image.shape[2]))
+    return Place(image, foreground, box, on_part, textures.in_channels(on_part, image.shape[2]))
 
 
 class _Contrast(NamedTuple):
@@ -283,31 +291,9 @@ class _Contrast(NamedTuple):
 
 def _contrast(recipe: _Recipe, place: Place, rng: np.random.Generator) -> _Contrast:
     if not recipe.faintest_levels:  # as it comes
-        return _Contrast(0.0, STRONGEST_LEVELS)
+        return _Contrast(0.0, math.inf)
     spread = float(np.mean(cv2.meanStdDev(place.piece)[1]))
     faintest = max(recipe.faintest_levels, recipe.faintest_spread * spread)
     faintest = min(faintest, MOST_OF_STRONGEST * STRONGEST_LEVELS)
     wanted = math.exp(rng.uniform(math.log(faintest), math.log(STRONGEST_LEVELS)))
     return _Contrast(faintest, wanted)
-
-
-def _anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
-    """A pixel of the part; anywhere if several draws find none."""
-    height, width = foreground.shape
-    for _ in range(16):
-        y, x = int(rng.integers(height)), int(rng.integers(width))
-        if foreground[y, x] > 0.5:
-            break
-    return float(y), float(x)
-
-
-def _edge_anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
-    """A pixel at the edge of the part, or of the image where that cuts it off."""
-    inside = (foreground > 0.5).astype(np.uint8)
-    cross = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    core = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    edge = np.flatnonzero(inside > core)
-    if edge.size == 0:
-        return _anchor(foreground, rng)
-    y, x = divmod(int(edge[int(rng.integers(edge.size))]), foreground.shape[1])
-    return float(y), float(x)
