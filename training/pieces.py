@@ -80,22 +80,30 @@ def smoothed_over(place: Place, rng: np.random.Generator) -> np.ndarray:
     there, (h, w, C).
     """
     known = ((place.region < 0.02) & _part(place)).astype(np.uint8)
-    if not known.any():
+    smooth = _continued(place.piece, known)
+    if smooth is None:
         return place.piece
-    size = place.box.width, place.box.height
+    sigma = _grain(place.piece, known)
+    noise = rng.standard_normal(place.region.shape, dtype=np.float32) * np.float32(sigma)
+    grained = smooth + textures.in_channels(noise, place.image.shape[2])
+    return _where_it_shows(place, _on_part(place, grained), sigma / NEAR_PX)
+
+
+def _continued(piece: np.ndarray, known: np.ndarray) -> np.ndarray | None:
+    """A smooth surface through a piece (h, w, C) where it is `known` (h, w) uint8 0/1, and on where
+    it is not; None if too little is known.
+    """
+    size = piece.shape[1], piece.shape[0]
     cell_px = max(COARSE_PX, max(size) / COARSE_SIDE)
     coarse = tuple(max(2, round(side / cell_px)) for side in size)
     gap = (cv2.resize(known * 255, coarse, interpolation=cv2.INTER_AREA) < 255).astype(np.uint8)
     if gap.all():
-        return place.piece
-    levels = cv2.resize(place.piece, coarse, interpolation=cv2.INTER_AREA)
+        return None
+    levels = cv2.resize(piece, coarse, interpolation=cv2.INTER_AREA)
     planes = np.clip(np.round(levels), 0.0, 255.0).astype(np.uint8)
     filled = cv2.inpaint(planes, gap, 3.0, cv2.INPAINT_NS).astype(np.float32)
-    smooth = cv2.resize(filled, size, interpolation=cv2.INTER_CUBIC).reshape(place.piece.shape)
-    sigma = _grain(place.piece, known)
-    noise = rng.standard_normal(place.region.shape, dtype=np.float32) * np.float32(sigma)
-    grained = smooth + textures.in_channels(noise, smooth.shape[2])
-    return _where_it_shows(place, _on_part(place, grained), sigma / NEAR_PX)
+    smooth = cv2.resize(filled, size, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(smooth).reshape(piece.shape)
 
 
 def _other_places(place: Place, rng: np.random.Generator) -> list[np.ndarray]:
@@ -161,7 +169,8 @@ def _where_it_shows(place: Place, other: np.ndarray, usual: float) -> np.ndarray
     """
     limit = max(LEAST_LEVELS, LEAST_SPREAD * usual)
     apart = colour_distance(_means(other), _means(place.piece))
-    stands_out = (place.region > 0.5) * np.clip(4.0 * (apart / limit - 1.0), 0.0, 1.0)
+    stands_out = np.clip(4.0 * (apart / limit - 1.0), 0.0, 1.0).astype(np.float32)
+    stands_out[place.region <= 0.5] = 0.0
     reach = np.ones((GAP_PX, GAP_PX), np.uint8)
     together = np.asarray(cv2.morphologyEx(stands_out, cv2.MORPH_CLOSE, reach))
     shown = np.asarray(cv2.blur(np.asarray(cv2.dilate(together, reach[:3, :3])), (3, 3)))
