@@ -3,7 +3,8 @@
 All of them are areas under curves over a falling threshold, and a curve only bends at values that
 occur. `Levels` counts, for each value, what lies on it; a float16 map has at most 65 536 values, so
 counting replaces sorting without any loss, and the counts of many images add up: no map need be
-kept. A metric that is not defined (only one class is there) is None, never a number.
+kept. The maps themselves are rounded, as the line stores them: to float16 all probabilities above
+0.9998 are 1 and all below 3e-8 are 0, and pixels there tie. A metric that is not defined (only one class is there) is None, never a number.
 """
 
 from __future__ import annotations

@@ -27,11 +27,12 @@ from stages.exposure import Exposure
 from stages.model_profiles import PROFILES
 from stages.preprocessing.prepare import preparation_settings, prepare
 from training.distributed import speaks_for_all
-from training.images import MINIMUM_IMAGES, ImageSet, load_images
+from training.images import MINIMUM_IMAGES, ImageSet, listed, load_images
 from training.parts import VIEW_PX, simulated_parts
 from training.session import train, work_folder
 from training.settings import JOINTLY, OF_PROFILE, TrainingSettings
 from training.synthesis import AnomalyKind
+from training.texture_bank import MOST_TEXTURES
 
 DESCRIPTION = """\
 Train the networks of a line on images of good parts. No image of a defect is needed: the training
@@ -131,7 +132,7 @@ def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSett
         "device": arguments.device or config.model.device,
         "flip_horizontal": arguments.flip in ("horizontal", "both"),
         "flip_vertical": arguments.flip in ("vertical", "both"),
-        "kinds": [kind for kind in AnomalyKind if kind not in arguments.without],
+        "kinds": painted_kinds(arguments),
         "textures": arguments.textures,
         "exposure": arguments.exposure,
         "surface": False if arguments.no_surface else None,
@@ -167,11 +168,8 @@ def training_images(arguments: argparse.Namespace, config: LineConfig) -> ImageS
 
 
 def _announce(images: ImageSet) -> None:
-    print(f"Training on {len(images.images)} images of good parts (digest {images.digest}).")
-    for name, why in images.skipped[:5]:
-        print(f"  skipped {name}: {why}")
-    if len(images.skipped) > 5:
-        print(f"  and {len(images.skipped) - 5} more skipped")
+    counted = f"Training on {len(images.images)} images of good parts (digest {images.digest})."
+    print(counted + listed(images.skipped))
 
 
 def add_images_options(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +182,32 @@ def add_images_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="draw N good parts of the simulated camera",
     )
+
+
+def add_painting_options(parser: argparse.ArgumentParser) -> None:
+    """--without and --textures: what is painted onto the good parts."""
+    parser.add_argument(
+        "--without",
+        type=AnomalyKind,
+        action="append",
+        default=[],
+        metavar="KIND",
+        help=f"leave out a kind of painted defect; may be repeated ({KINDS})",
+    )
+    parser.add_argument(
+        "--textures",
+        metavar="DIR",
+        help=f"folder of texture images to paint with (of more than {MOST_TEXTURES} as many, drawn "
+        "by the seed)",
+    )
+
+
+def painted_kinds(arguments: argparse.Namespace) -> tuple[AnomalyKind, ...]:
+    """All kinds but those of --without. Raises ConfigError where none is left."""
+    kinds = tuple(kind for kind in AnomalyKind if kind not in arguments.without)
+    if not kinds:
+        raise ConfigError("--without leaves no kinds of painted defects: leave out fewer")
+    return kinds
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -234,15 +258,7 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
         help="do not compare brightness and grain with those of good parts, place by place, which "
         "finds what is wrong with a large area (profile paper does not either)",
     )
-    parser.add_argument(
-        "--without",
-        type=AnomalyKind,
-        action="append",
-        default=[],
-        metavar="KIND",
-        help=f"leave out a kind of painted defect; may be repeated ({KINDS})",
-    )
-    parser.add_argument("--textures", metavar="DIR", help="folder of texture images to paint with")
+    add_painting_options(parser)
     parser.add_argument(
         "--whole-share",
         type=share,

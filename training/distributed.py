@@ -1,10 +1,10 @@
 """One training in several processes, as torchrun starts them: one for each GPU, on any machines.
 
-Each process draws samples of its own; gradients, losses and running statistics are put together in
-one exchange a step, so that all processes make the same step and hold equal networks after it. This
-is done explicitly and not by DistributedDataParallel: which parameters learn changes between the
-phases, and a mean over normal samples or over pixels is exact only if each process counts by how
-many of them it has. Batch norm sees the batch of its own process.
+Each process draws samples of its own; gradients and losses are put together in one exchange a step,
+so that all processes make the same step and hold equal networks after it. This is done explicitly
+and not by DistributedDataParallel: which parameters learn changes between the phases, and a mean
+over normal samples or over pixels is exact only if each process counts by how many of them it has.
+Batch norm sees the samples of all processes (`training.joint_norm`).
 """
 
 from __future__ import annotations
@@ -100,8 +100,7 @@ class Mean:
 def learn_jointly(losses: Sequence[Mean], networks: Sequence[nn.Module], world: World) -> Tensor:
     """Gradients of the sum of `losses`, each the mean over what all processes have of it.
 
-    Returns these means (K,), without gradient. Running statistics of the networks that follow the
-    images become the mean over the processes.
+    Returns these means (K,), without gradient.
     """
     counts = torch.stack([loss.count for loss in losses]).float()
     everywhere = counts.clone()
@@ -113,9 +112,7 @@ def learn_jointly(losses: Sequence[Mean], networks: Sequence[nn.Module], world: 
     if world.size > 1:
         parameters = [p for network in networks for p in network.parameters()]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        statistics = [tensor for network in networks for tensor in _running_statistics(network)]
-        _divide(statistics, world.size)
-        world.add_up([means, *gradients, *statistics])
+        world.add_up([means, *gradients])
     return means
 
 
@@ -179,18 +176,6 @@ def _meet(rank: int, size: int, device: torch.device, environment: Mapping[str, 
             f"process {rank} of {size} does not find the others at {address} ({error}): start all "
             f"of them, and see that this address can be reached from each machine"
         ) from error
-
-
-def _running_statistics(network: nn.Module) -> list[Tensor]:
-    """Means and variances of the batch norms that follow the images of a forward pass, live."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
-    return [buffer for m in norms for buffer in m.buffers() if buffer.is_floating_point()]
-
-
-@torch.no_grad()
-def _divide(tensors: Sequence[Tensor], by: int) -> None:
-    for tensor in tensors:
-        tensor.div_(by)
 
 
 def _result_or_error(make: Callable[[], Any]) -> Any:

@@ -142,6 +142,11 @@ def _too_few(root: Path, usable: int, skipped: list[tuple[str, str]], minimum: i
         f"{root}: {usable} usable images, {len(skipped)} skipped; training needs at least "
         f"{minimum} images of normal parts ({', '.join(sorted(IMAGE_SUFFIXES))})"
     )
-    text += "".join(f"\n  skipped {name}: {why}" for name, why in skipped[:LISTED])
+    return text + listed(skipped)
+
+
+def listed(skipped: Sequence[tuple[str, str]]) -> str:
+    """The first few that were skipped and why, each on a line of its own, and how many more."""
+    lines = [f"\n  skipped {name}: {why}" for name, why in skipped[:LISTED]]
     more = len(skipped) - LISTED
-    return text + (f"\n  and {more} more skipped" if more > 0 else "")
+    return "".join(lines) + (f"\n  and {more} more skipped" if more > 0 else "")

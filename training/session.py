@@ -23,7 +23,7 @@ from training.progress import LOG_FILE, ProgressReporter
 from training.settings import TrainingSettings
 from training.shipping import Preprocessing, Product, candidate, ship
 from training.synthesis import Synthesizer
-from training.textures import load_textures
+from training.texture_bank import load_textures
 from training.trainer import Trainer
 from training.validation import Figures, ValidationSet, validate, validation_set
 
@@ -53,7 +53,7 @@ def train(
         profile = profile or PROFILES[settings.profile]
         product = _product(image_set, settings, preprocessing or {}, profile, world.size)
         source = ViewSource(product.seen(product.held_in.images), settings)
-        synthesizer = _synthesizer(settings, image_set)
+        synthesizer = _synthesizer(settings, image_set, world)
         channels = image_set.images.shape[3]
         trainer = Trainer(source, synthesizer, settings, channels, world.device, world, profile)
         judged = validation_set(
@@ -126,11 +126,13 @@ def _check_all_alike(identity: str, world: World) -> None:
         )
 
 
-def _synthesizer(settings: TrainingSettings, image_set: ImageSet) -> Synthesizer:
+def _synthesizer(settings: TrainingSettings, image_set: ImageSet, world: World) -> Synthesizer:
     if settings.textures is None:
         return Synthesizer(settings.kinds, optics_share=settings.optics_share)
-    bank = load_textures(Path(settings.textures), *image_set.images.shape[1:])
-    return Synthesizer(settings.kinds, bank, settings.optics_share)
+    bank = load_textures(Path(settings.textures), image_set.images.shape[1:], settings.seed)
+    if world.first:
+        print(bank.summary)
+    return Synthesizer(settings.kinds, bank.images, settings.optics_share)
 
 
 def _judge(

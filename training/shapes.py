@@ -177,6 +177,20 @@ def patch(height: int, width: int, anchor: Anchor, rng: np.random.Generator) -> 
     return _polygon(height, width, cv2.boxPoints(box), rng.uniform(0.3, 1.2))
 
 
+def piece(height: int, width: int, anchor: Anchor, rng: np.random.Generator) -> np.ndarray:
+    """The outline of what is made or put on in one: round, square or irregular."""
+    shape = (disc, patch, blob)[int(rng.integers(3))]
+    return shape(height, width, anchor, rng)
+
+
+def disc(height: int, width: int, anchor: Anchor, rng: np.random.Generator) -> np.ndarray:
+    """A filled ellipse with an edge one pixel wide."""
+    radius = _side(height, width, rng, 0.03, 0.15)
+    box = _box_about(height, width, anchor, radius)
+    field = ellipse(box.height, box.width, box.within(anchor), radius, rng)
+    return _on_canvas(height, width, box, field)
+
+
 def area(height: int, width: int, anchor: Anchor, rng: np.random.Generator) -> np.ndarray:
     """Any region with an inside, sharp or soft, small or large."""
     shape = (blob, stain, drift, patch)[int(rng.integers(4))]

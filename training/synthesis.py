@@ -1,17 +1,18 @@
 """Synthetic anomalies, DiffusionAD (12): S = beta (M*N) + (1 - beta)(M*A) + (1 - M)*N.
 
 Beyond the papers' Perlin masks the kinds follow what goes wrong on real parts, most of it small
-and faint: lines, cracks, specks, stains, uneven brightness, dents, warps and foreign pieces.
-beta follows from a contrast drawn in grey levels, so that faint defects are as frequent as plain
-ones; none is fainter than what its surroundings do by themselves, for that would be a lie to the
-networks. Images are (H, W, C) float32 in whole grey levels [0, 255]. A defect is painted in the box
-that its region needs; most are small, and painting must cost little of a training step.
+and faint: lines, cracks, specks, stains, uneven brightness, dents, warps, and pieces that are
+foreign, missing or there twice. beta follows from a contrast drawn in grey levels, so that faint
+defects are as frequent as plain ones; none is fainter than what its surroundings do by themselves,
+for that would be a lie to the networks. Images are (H, W, C) float32 in whole grey levels [0, 255].
+A defect is painted in the box that its region needs; most are small, and painting must cost little
+of a training step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -20,9 +21,23 @@ import cv2
 import numpy as np
 import torch
 
-from training import shapes, textures
+from training import appearances, shapes, textures
+from training.anchors import Anchored, anywhere, at_detail, at_edge
+from training.appearances import (
+    Appearance,
+    Place,
+    displaced,
+    flat,
+    grainy,
+    shaded,
+    shifted,
+    shuffled,
+    turned,
+    worn,
+)
 from training.foreground import colour_distance
 from training.optics import through_optics
+from training.pieces import background_shown, duplicated, smoothed_over
 from training.shapes import Box
 
 VISIBLE_LEVELS = 4.0
@@ -35,9 +50,6 @@ SEVERAL_SHARE = 0.75
 """Most whole images get several paintings of the kinds that crops get, most of them small; the
 others those that need the whole image in view, and of which no crop must be cut: inside a large
 region nothing tells what is wrong."""
-
-TINT_SHARES = (0.6, 0.25, 0.15)
-"""How often something lighter or darker has the colour of its place, is grey, or is tinted."""
 
 STRONGEST_LEVELS = 110.0
 MOST_OF_STRONGEST = 0.7
@@ -62,27 +74,8 @@ class AnomalyKind(StrEnum):
     WEAR = "wear"
     CHIP = "chip"
     STEP = "step"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a defect is painted: the whole `image` N (H, W, C), a `box` of it, and in this box the
-    `region` M (h, w) in [0, 1], in `weights` (h, w, C) the same for every channel.
-    """
-
-    image: np.ndarray
-    box: Box
-    region: np.ndarray
-    weights: np.ndarray
-
-    @property
-    def piece(self) -> np.ndarray:
-        """The box of the image, (h, w, C), a view."""
-        return self.box.cut(self.image)
-
-
-Appearance = Callable[[Place, np.random.Generator], np.ndarray]
-"""(place, rng) -> A in the box of the place, (h, w, C); what leaves [0, 255] is cut off."""
+    DUPLICATE = "duplicate"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -110,7 +103,7 @@ class _Recipe:
     faintest_spread: float
     share_of_crops: float
     share_of_whole: float
-    at_edge: bool = False
+    anchors: tuple[Anchored, ...] = (anywhere,)
 
 
 class Synthesizer:
@@ -214,7 +207,8 @@ class Synthesizer:
         """
         recipe = self._recipes[kind]
         height, width = foreground.shape
-        anchor = _edge_anchor(foreground, rng) if recipe.at_edge else _anchor(foreground, rng)
+        anchored = recipe.anchors[int(rng.integers(len(recipe.anchors)))]
+        anchor = anchored(image, foreground, rng)
         region = recipe.shape(height, width, anchor, rng)
         place = _place(image, foreground, region)
         if place is None:
@@ -254,29 +248,26 @@ def _planes(images: np.ndarray) -> torch.Tensor:
 
 
 def _recipes(bank: np.ndarray | None) -> Mapping[AnomalyKind, _Recipe]:
-    def texture(place: Place, rng: np.random.Generator) -> np.ndarray:
-        if bank is not None and rng.random() < 0.7:
-            return _piece_of(bank[int(rng.integers(len(bank)))], place, rng)
-        return textures.procedural_texture(place.piece.shape, min(place.image.shape[:2]), rng)
-
-    kind = AnomalyKind
-    own: tuple[Appearance, ...] = (_turned, _shuffled)
-    shades, any_colour = (_shifted, _shifted, _flat), (_shifted, _flat)
-    rough = (_flat, _grainy, _shifted)
+    kind, texture = AnomalyKind, appearances.of_bank(bank)
+    own: tuple[Appearance, ...] = (turned, shuffled)
+    shades, any_colour = (shifted, shifted, flat), (shifted, flat)
+    rough, missing = (flat, grainy, shifted), (background_shown, smoothed_over)
     return {
         kind.PERLIN: _Recipe(shapes.perlin_region, (texture, *own, *any_colour), 10, 2, 1.0, 1.0),
-        kind.SCRATCH: _Recipe(shapes.scratch, (*shades, _shaded), 14, 3, 3.0, 1.0),
+        kind.SCRATCH: _Recipe(shapes.scratch, (*shades, shaded), 14, 3, 3.0, 1.0),
         kind.CRACK: _Recipe(shapes.crack, shades, 14, 3, 3.0, 1.0),
         kind.SPECK: _Recipe(shapes.specks, any_colour, 18, 4, 2.5, 1.0),
         kind.BLOB: _Recipe(shapes.blob, (*any_colour, texture, *own), 10, 2, 1.5, 1.0),
         kind.STAIN: _Recipe(shapes.stain, shades, 8, 2, 1.5, 1.5),
         kind.DRIFT: _Recipe(shapes.drift, shades, 10, 1.5, 0.05, 2.0),
-        kind.WARP: _Recipe(shapes.stain, (_displaced,), 0, 0, 0.1, 0.2),
-        kind.DENT: _Recipe(shapes.stain, (_shaded,), 10, 2, 1.5, 1.0),
-        kind.TRANSPLANT: _Recipe(shapes.patch, (_turned, _shuffled), 10, 2, 0.7, 0.7),
-        kind.WEAR: _Recipe(shapes.area, (_worn,), 0, 0, 0.2, 1.0),
-        kind.CHIP: _Recipe(shapes.blob, rough, 14, 3, 0.7, 0.5, at_edge=True),
-        kind.STEP: _Recipe(shapes.step, (_shifted, _shifted, _worn), 10, 1.2, 0.0, 2.0),
+        kind.WARP: _Recipe(shapes.stain, (displaced,), 0, 0, 0.1, 0.2),
+        kind.DENT: _Recipe(shapes.stain, (shaded,), 10, 2, 1.5, 1.0),
+        kind.TRANSPLANT: _Recipe(shapes.patch, own, 10, 2, 0.7, 0.7),
+        kind.WEAR: _Recipe(shapes.area, (worn,), 0, 0, 0.2, 1.0),
+        kind.CHIP: _Recipe(shapes.blob, rough, 14, 3, 0.7, 0.5, (at_edge,)),
+        kind.STEP: _Recipe(shapes.step, (shifted, shifted, worn), 10, 1.2, 0.0, 2.0),
+        kind.DUPLICATE: _Recipe(shapes.piece, (duplicated,), 0, 0, 0.7, 0.7),
+        kind.MISSING: _Recipe(shapes.piece, missing, 0, 0, 0.7, 0.7, (at_edge, at_detail)),
     }
 
 
@@ -288,7 +279,7 @@ def _place(image: np.ndarray, foreground: np.ndarray, region: np.ndarray) -> Pla
     on_part = box.cut(region) * box.cut(foreground)
     if on_part.max() <= shapes.NEGLIGIBLE:
         return None
-    return Place(image, box, on_part, textures.in_channels(on_part, image.shape[2]))
+    return Place(image, foreground, box, on_part, textures.in_channels(on_part, image.shape[2]))
 
 
 class _Contrast(NamedTuple):
@@ -300,94 +291,9 @@ class _Contrast(NamedTuple):
 
 def _contrast(recipe: _Recipe, place: Place, rng: np.random.Generator) -> _Contrast:
     if not recipe.faintest_levels:  # as it comes
-        return _Contrast(0.0, STRONGEST_LEVELS)
+        return _Contrast(0.0, math.inf)
     spread = float(np.mean(cv2.meanStdDev(place.piece)[1]))
     faintest = max(recipe.faintest_levels, recipe.faintest_spread * spread)
     faintest = min(faintest, MOST_OF_STRONGEST * STRONGEST_LEVELS)
     wanted = math.exp(rng.uniform(math.log(faintest), math.log(STRONGEST_LEVELS)))
     return _Contrast(faintest, wanted)
-
-
-def _anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
-    """A pixel of the part; anywhere if several draws find none."""
-    height, width = foreground.shape
-    for _ in range(16):
-        y, x = int(rng.integers(height)), int(rng.integers(width))
-        if foreground[y, x] > 0.5:
-            break
-    return float(y), float(x)
-
-
-def _edge_anchor(foreground: np.ndarray, rng: np.random.Generator) -> shapes.Anchor:
-    """A pixel at the edge of the part, or of the image where that cuts it off."""
-    inside = (foreground > 0.5).astype(np.uint8)
-    cross = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    core = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    edge = np.flatnonzero(inside > core)
-    if edge.size == 0:
-        return _anchor(foreground, rng)
-    y, x = divmod(int(edge[int(rng.integers(edge.size))]), foreground.shape[1])
-    return float(y), float(x)
-
-
-def _shifted(place: Place, rng: np.random.Generator) -> np.ndarray:
-    """Lighter or darker by half the range; (12) then draws it back to the wanted contrast.
-
-    Mostly in the colour of the place, as light, scratches and grooves change it, which leaves
-    the hue as it is; the rest in grey or with a tint.
-    """
-    channels = place.image.shape[2]
-    weighted = textures.mean_colour(place.piece * place.weights)
-    colour: np.ndarray = weighted / max(float(place.region.mean()), 1e-6)
-    level = float(colour.mean())
-    own: np.ndarray = (colour + 1.0) / (level + 1.0)
-    tints = (own, np.ones(channels), rng.uniform(0.3, 1.0, (channels,)))
-    shift = 128.0 * textures.direction(level, rng) * tints[int(rng.choice(3, p=TINT_SHARES))]
-    return np.asarray(place.piece + textures.in_colour(shift, place.box.width))
-
-
-def _flat(place: Place, rng: np.random.Generator) -> np.ndarray:
-    """One colour without texture, anything from grey to vivid."""
-    grey, vivid = rng.uniform(0.0, 255.0), rng.uniform(0.0, 255.0, place.image.shape[2])
-    colour = np.asarray(grey + rng.random() * (vivid - grey))
-    return np.broadcast_to(textures.in_colour(colour, place.box.width), place.piece.shape)
-
-
-def _shaded(place: Place, rng: np.random.Generator) -> np.ndarray:
-    """The light and the dark flank of a dent, a bump or a groove, lit from a random side."""
-    angle = rng.uniform(0.0, 2.0 * np.pi)
-    soft = cv2.GaussianBlur(place.region, (0, 0), rng.uniform(0.7, 2.5))
-    across, down = (np.asarray(cv2.Sobel(soft, cv2.CV_32F, *way)) for way in ((1, 0), (0, 1)))
-    slope = math.cos(angle) * across + math.sin(angle) * down
-    shading = slope * (160.0 / max(float(np.abs(slope).max()), 1e-6))
-    return np.asarray(place.piece + textures.in_channels(shading, place.image.shape[2]))
-
-
-def _turned(place: Place, rng: np.random.Generator) -> np.ndarray:
-    return textures.turned(place.image, place.box, rng)
-
-
-def _shuffled(place: Place, rng: np.random.Generator) -> np.ndarray:
-    return textures.shuffled(place.image, place.box, rng)
-
-
-def _displaced(place: Place, rng: np.random.Generator) -> np.ndarray:
-    return textures.displaced(place.image, place.box, rng)
-
-
-def _worn(place: Place, rng: np.random.Generator) -> np.ndarray:
-    return textures.worn(place.piece, rng)
-
-
-def _grainy(place: Place, rng: np.random.Generator) -> np.ndarray:
-    return textures.grainy(place.piece, rng)
-
-
-def _piece_of(texture: np.ndarray, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """A random piece of a texture, of the size of the box."""
-    height, width = place.box.height, place.box.width
-    y = int(rng.integers(max(1, texture.shape[0] - height + 1)))
-    x = int(rng.integers(max(1, texture.shape[1] - width + 1)))
-    piece = texture[y : y + height, x : x + width].astype(np.float32)
-    sized = cv2.resize(piece, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(sized).reshape(place.piece.shape)

@@ -6,13 +6,9 @@ for a box of it only, (h, w, C).
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
-from pipeline.errors import InputError
-from stages.image_files import image_files
 from training.perlin import perlin_piece, rotated, unit_range
 from training.shapes import Box
 
@@ -116,20 +112,6 @@ def displaced(image: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarr
     y = np.arange(box.top, box.bottom, dtype=np.float32)[:, None] + dy
     moved = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(moved).reshape(*x.shape, -1)
-
-
-def load_textures(folder: Path, height: int, width: int, channels: int) -> np.ndarray:
-    """A folder of texture images as (N, height, width, channels) uint8; InputError if none."""
-    mode = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
-    textures = []
-    for path in image_files(folder):
-        image = cv2.imread(str(path), mode)
-        if image is not None:
-            sized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            textures.append(sized.reshape(height, width, channels))
-    if not textures:
-        raise InputError(f"{folder} holds no readable texture image: check the folder's path")
-    return np.stack(textures)
 
 
 def _recontrasted(piece: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

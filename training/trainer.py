@@ -20,6 +20,7 @@ from training.averaging import AveragedNetwork
 from training.balance import defect_weights
 from training.distributed import ALONE, Mean, World, learn_jointly
 from training.forward import JointModel, Lesson, draw_noise, joint_losses
+from training.joint_norm import join_norms
 from training.losses import mask_loss
 from training.painting import Order, Painter
 from training.pool import PoolState, ReconstructionPool, Samples
@@ -56,6 +57,7 @@ class Trainer:
         self.unet, self.segmentation = build_networks(self.profile, channels)
         for network in (self.unet, self.segmentation):
             network.load_state_dict(world.of_first(network.state_dict))
+            join_norms(network, world)
             _place(network, device)
         self._averaged_unet = AveragedNetwork(self.unet, settings.ema_decay)
         self._averaged_segmentation = AveragedNetwork(self.segmentation, settings.ema_decay)

@@ -67,12 +67,33 @@ def validation_set(
     for turn in range(PER_NORMAL * len(normals)):
         normal, kind = normals[turn // PER_NORMAL], kinds[turn % len(kinds)]
         foreground = foreground_mask(normal, background)
-        painted, mask = _painted(normal, foreground, synthesizer, kind, rng)
+        painted, mask = painted_part(normal, foreground, synthesizer, kind, rng)
         if mask.any():
             images.append(painted)
             masks.append(mask)
             names.append(kind.value)
     return ValidationSet(np.stack(images), np.stack(masks), tuple(names))
+
+
+def painted_part(
+    normal: np.ndarray,
+    foreground: np.ndarray,
+    synthesizer: Synthesizer,
+    kind: AnomalyKind,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`normal` (H, W, C) uint8 with a defect of `kind`, and its mask (H, W) bool: the first of
+    several paintings that shows, or the last.
+    """
+    image = normal.astype(np.float32)
+    mask = np.zeros(normal.shape[:2], bool)
+    painted = image
+    for _ in range(ATTEMPTS):
+        painted = synthesizer.paint_kind(image, foreground, kind, rng)
+        mask = visible_change(painted, image) > 0
+        if mask.sum() >= 10:
+            break
+    return painted.astype(np.uint8), mask
 
 
 def validate(bundle: Bundle, images: ValidationSet, device: str) -> Figures:
@@ -109,21 +130,3 @@ def _auroc_against_normals(scores: np.ndarray, kinds: tuple[str, ...], kind: str
 def _inspections(inspector: Inspector, images: np.ndarray) -> Iterator[Inspection]:
     for start in range(0, len(images), BATCH):
         yield inspector.inspect(images[start : start + BATCH])
-
-
-def _painted(
-    normal: np.ndarray,
-    foreground: np.ndarray,
-    synthesizer: Synthesizer,
-    kind: AnomalyKind,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    image = normal.astype(np.float32)
-    mask = np.zeros(normal.shape[:2], bool)
-    painted = image
-    for _ in range(ATTEMPTS):
-        painted = synthesizer.paint_kind(image, foreground, kind, rng)
-        mask = visible_change(painted, image) > 0
-        if mask.sum() >= 10:
-            break
-    return painted.astype(np.uint8), mask

@@ -31,6 +31,7 @@ from training import session
 from training.distributed import ALONE, Mean, World, joined, learn_jointly
 from training.forward import JointModel, Lesson, NoiseDraw, draw_noise, joint_losses
 from training.images import image_set
+from training.joint_norm import join_norms
 from training.report import StepReport
 from training.settings import TrainingSettings
 from training.synthesis import Batch
@@ -38,6 +39,8 @@ from training.trainer import Trainer
 
 STEPS = 12
 LABELS = {"uneven": [0, 0, 0, 1, 0, 1], "no normal sample": [0, 1, 0, 0, 1, 1]}
+NORMS = {"group norm": 4, "batch norm": 0}
+CASES = [(name, norm) for name in LABELS for norm in NORMS]
 FIRST_HAS = 4
 """Samples of the joint batch that the first of two processes gets; the other gets the rest."""
 
@@ -104,18 +107,18 @@ def train(folder: Path, *options: str) -> None:
 def gradients(folder: Path) -> None:
     with joined("cpu") as world:
         part = slice(0, FIRST_HAS) if world.first else slice(FIRST_HAS, None)
-        found = {name: gradients_of(name, part, world) for name in LABELS}
+        found = {case: gradients_of(*case, part, world) for case in CASES}
     torch.save(found, folder / f"gradients {world.rank}.pt")
 
 
 def joint(folder: Path) -> None:
-    found = {name: gradients_of(name, slice(None), ALONE) for name in LABELS}
+    found = {case: gradients_of(*case, slice(None), ALONE) for case in CASES}
     torch.save(found, folder / "gradients joint.pt")
 
 
-def gradients_of(name: str, part: slice, world: World) -> dict[str, Tensor]:
-    """Gradients and losses of `part` of a joint batch in full precision, with group norm: batch
-    norm would make a sample's gradient depend on the others of its process.
+def gradients_of(name: str, norm: str, part: slice, world: World) -> dict[str, Tensor]:
+    """Gradients and losses of `part` of a joint batch in full precision, and what the norms of the
+    segmentation network keep of it.
     """
     torch.manual_seed(0)
     diffusion = DiffusionSettings()
@@ -123,8 +126,9 @@ def gradients_of(name: str, part: slice, world: World) -> dict[str, Tensor]:
     unet = UNet(1, TINY.unet)
     for parameter in unet.parameters():  # a fresh U-Net's last layers are zero
         nn.init.normal_(parameter, std=0.1)
-    sizes = SegmentationSizes(widths=(8, 16), unshuffle=2, groups=4, difference=True)
+    sizes = SegmentationSizes(widths=(8, 16), unshuffle=2, groups=NORMS[norm], difference=True)
     segmentation = SegmentationNetwork(1, sizes)
+    join_norms(segmentation, world)
     labels = torch.tensor(LABELS[name], dtype=torch.float32)
     images = torch.rand(len(labels), 1, 32, 32) * 2 - 1
     masks = labels[:, None, None, None] * (torch.rand_like(images) > 0.7)
@@ -139,6 +143,7 @@ def gradients_of(name: str, part: slice, world: World) -> dict[str, Tensor]:
     return {
         "means": learn_jointly(means, [both], world),
         **{n: p.grad for n, p in both.named_parameters() if p.grad is not None},
+        **dict(segmentation.named_buffers()),
     }
 
 

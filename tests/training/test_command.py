@@ -86,6 +86,22 @@ def test_a_surface_model_is_fitted_unless_it_is_not_wanted(
 
 
 @pytest.mark.usefixtures("tiny_as_compact")
+def test_textures_are_counted_and_damaged_ones_named(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = line.parent / "textures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "stripes.png"), np.tile(np.uint8([0, 255]), (64, 32)))
+    (folder / "broken.png").write_bytes(b"no image")
+    options = ("--images", line.parent / "parts", "--steps", 2, "--device", "cpu")
+
+    assert run("--config", line, *options, "--textures", folder) == 0
+
+    shown = capsys.readouterr().out
+    assert "1 texture to paint with\n  skipped broken.png: " in shown
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
 def test_a_loss_that_is_not_finite_ends_with_code_1_and_no_bundle(
     line: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

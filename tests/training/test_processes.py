@@ -151,6 +151,15 @@ def test_ctrl_c_and_resume_give_the_weights_of_the_command_left_alone(line: Path
     assert weights(stopped) == weights(straight)
 
 
+def largest_of_module(tensors: dict[str, Tensor], name: str) -> float:
+    """The bias of a convolution before a batch norm has no gradient but errors of rounding: these
+    are measured by the weights beside it.
+    """
+    module = name.rpartition(".")[0]
+    beside = [t for other, t in tensors.items() if other.rpartition(".")[0] == module]
+    return max(float(tensor.abs().max()) for tensor in beside)
+
+
 def test_gradients_of_two_processes_are_those_of_one_with_the_joint_batch(tmp_path: Path) -> None:
     for code, _, err in pair("gradients", tmp_path):
         assert code == 0, err
@@ -166,8 +175,8 @@ def test_gradients_of_two_processes_are_those_of_one_with_the_joint_batch(tmp_pa
         for rank in ranks:
             assert rank[case].keys() == expected.keys()
             for name, tensor in expected.items():
-                scale = tensor.abs().max().item()
-                assert torch.allclose(rank[case][name], tensor, rtol=1e-4, atol=1e-5 * scale), name
+                atol = 1e-5 * largest_of_module(expected, name)
+                assert torch.allclose(rank[case][name], tensor, rtol=1e-4, atol=atol), name
 
 
 def test_two_processes_stay_equal_through_all_phases(together: Path, alone: Path) -> None:

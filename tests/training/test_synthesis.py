@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,14 @@ def textured(side: int = 128, channels: int = 1, level: float = 120.0) -> np.nda
     rng = np.random.default_rng(11)
     grain = level + 12 * rng.standard_normal((side, side, channels))
     return np.clip(grain, 0, 255).astype(np.uint8)
+
+
+def printed(side: int = 128, channels: int = 1) -> np.ndarray:
+    """A light surface with dark marks of 12 px, every 32 px."""
+    image = 180 + 2 * np.random.default_rng(12).standard_normal((side, side, channels))
+    for y, x in product(range(10, side, 32), repeat=2):
+        image[y : y + 12, x : x + 12] = 60
+    return np.round(image).astype(np.uint8)
 
 
 def everywhere(images: np.ndarray) -> np.ndarray:
@@ -102,7 +112,13 @@ def test_the_same_seed_paints_the_same_and_another_does_not() -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("kind", list(AnomalyKind))
+PIECES = {AnomalyKind.DUPLICATE, AnomalyKind.MISSING}
+"""Kinds that need pieces: a part of grain alone has none."""
+
+KINDS = [kind for kind in AnomalyKind if kind not in PIECES]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_kind_paints_something_visible(kind: AnomalyKind, channels: int) -> None:
     image = textured(channels=channels).astype(np.float32)
@@ -133,7 +149,7 @@ DETAIL = {AnomalyKind.WEAR}
 """Kinds that change the detail of an image: where there is none, they seldom show."""
 
 
-@pytest.mark.parametrize("kind", list(AnomalyKind))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("subject", list(SUBJECTS))
 def test_every_kind_shows_on_images_of_every_sort(subject: str, kind: AnomalyKind) -> None:
     normal, unseen = SUBJECTS[subject]
@@ -150,6 +166,45 @@ def test_every_kind_shows_on_images_of_every_sort(subject: str, kind: AnomalyKin
     seen = sum(visible_change(picture, image).sum() >= 5 for picture in painted)
     least = 1 if unseen and kind in DETAIL else 8
     assert seen == 0 if kind in unseen else seen >= least
+
+
+def shown(image: np.ndarray, kind: AnomalyKind) -> int:
+    """How many of 24 paintings of a kind on an image show."""
+    levels, foreground = image.astype(np.float32), np.ones(image.shape[:2], np.float32)
+    painted = [
+        Synthesizer((kind,)).paint_kind(levels, foreground, kind, np.random.default_rng(seed))
+        for seed in range(24)
+    ]
+    return sum(int(visible_change(picture, levels).sum() >= 5) for picture in painted)
+
+
+@pytest.mark.parametrize("kind", sorted(PIECES))
+@pytest.mark.parametrize("subject", list(SUBJECTS))
+def test_grain_and_plain_colours_have_no_pieces(subject: str, kind: AnomalyKind) -> None:
+    assert shown(SUBJECTS[subject][0], kind) <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_marks_are_duplicated_and_missing(channels: int) -> None:
+    image = printed(channels=channels)
+
+    assert shown(image, AnomalyKind.DUPLICATE) >= 8
+    assert shown(image, AnomalyKind.MISSING) >= 12
+
+
+def test_a_piece_is_painted_in_full_whatever_its_contrast() -> None:
+    """A black part on white: no other kind changes a region by so much on average."""
+    image = np.full((128, 128, 1), 250.0, np.float32)
+    image[24:104, 24:104] = 5.0
+    foreground = np.zeros((128, 128), np.float32)
+    foreground[21:107, 21:107] = 1.0
+    levels: set[float] = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        painted = Synthesizer().paint_kind(image, foreground, AnomalyKind.MISSING, rng)
+        levels |= set(painted[painted > image + 200].tolist())
+
+    assert 250.0 in levels
 
 
 def test_painting_leaves_the_image_as_it_was() -> None:

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
 from training.shapes import Box
 from training.textures import (
     displaced,
     in_channels,
     in_colour,
-    load_textures,
     mean_colour,
     procedural_texture,
     shuffled,
@@ -111,19 +107,3 @@ def test_rows_and_fields_add_as_colours_and_shades_do() -> None:
     assert np.allclose(image * in_channels(shade, 3), image * shade[:, :, None])
     assert in_channels(shade, 1).shape == (6, 9, 1)
     assert np.allclose(mean_colour(image), image.mean(axis=(0, 1)))
-
-
-def test_a_folder_of_textures_is_read_to_size(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((30, 50, 3), (0, 0, 200), np.uint8))
-
-    bank = load_textures(tmp_path, 64, 32, 3)
-
-    assert bank.shape == (1, 64, 32, 3)
-    assert bank[0, 0, 0].tolist() == [200, 0, 0]  # RGB
-
-
-def test_a_folder_without_textures_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no image")
-
-    with pytest.raises(InputError, match="no readable texture"):
-        load_textures(tmp_path, 64, 64, 1)
