@@ -62,7 +62,8 @@ what it leaves
   the folder of that name with `.training`, lie checkpoint, log, curves.png and preview.png: look
   at the preview before you use the model. Ctrl-C stops after the step in hand; the same command
   with --resume goes on from there, and after a fault from the last checkpoint, which is written
-  every few minutes. It takes five times the weights in float32: 90 MB, with profile paper 3 GB.
+  every few minutes; only budget and device may be others than before. A checkpoint takes five
+  times the weights in float32: 90 MB, with profile paper 3 GB.
 
 examples
   train_line --line 1 --images DIR --minutes 60

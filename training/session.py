@@ -16,6 +16,7 @@ from stages.exposure import exposure_level
 from stages.model_profiles import PROFILES, ModelProfile
 from training.augment import ViewSource
 from training.distributed import World, joined
+from training.identity import Identity, differences, in_words, together
 from training.images import ImageSet, split
 from training.loop import Best, Loop, Surroundings
 from training.preview import write_curves, write_preview
@@ -75,13 +76,13 @@ def _run(
     trainer: Trainer,
     settings: TrainingSettings,
     folder: Path,
-    identity: str,
+    identity: Identity,
     judge: Callable[[], Figures],
     world: World,
     resume: bool,
 ) -> Best:
     """The best weights of a whole training. Raises TrainingError where it ends before."""
-    _check_all_alike(identity, world)
+    _check_all_alike(together(identity, settings, resume), world)
     with ProgressReporter(folder, Console(quiet=not world.first)) as reporter:
         surroundings = Surroundings(folder, identity, judge, reporter, time.monotonic, world)
         loop = Loop(trainer, settings, surroundings)
@@ -116,13 +117,18 @@ def _product(
     )
 
 
-def _check_all_alike(identity: str, world: World) -> None:
-    """Raises InputError in all processes where one of them trains on something else."""
-    of_first = world.of_first(lambda: identity)
-    if world.largest(identity != of_first) != [0]:
+def _check_all_alike(told: Identity, world: World) -> None:
+    """Raises InputError in all processes, with what differs, where one of them was told otherwise
+    than the first.
+    """
+    of_first = world.of_first(lambda: told)
+    differing = set(differences(of_first, told))
+    found = world.largest(*(name in differing for name in of_first))
+    names = [name for name, differs in zip(of_first, found, strict=True) if differs]
+    if names:
         raise InputError(
-            f"the processes do not all train on the same as the first, which has {of_first}: give "
-            "all of them the same command and the same images"
+            "the processes do not all train on the same as the first, which has "
+            f"{in_words(of_first, names)}: give all of them the same command and the same images"
         )
 
 
