@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from pydantic import ValidationError
-
 from pipeline.command_line import (
     above_zero,
     drawing_camera,
@@ -21,13 +19,14 @@ from pipeline.command_line import (
     whole_number,
 )
 from pipeline.config import LineConfig
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import InputError
 from stages.bundle import Bundle
 from stages.exposure import Exposure
 from stages.model_profiles import PROFILES
 from stages.preprocessing.prepare import preparation_settings, prepare
 from training.distributed import speaks_for_all
 from training.images import MINIMUM_IMAGES, ImageSet, load_images
+from training.options import parse_settings, settings_of
 from training.parts import VIEW_PX, simulated_parts
 from training.session import train, work_folder
 from training.settings import JOINTLY, OF_PROFILE, TrainingSettings
@@ -125,31 +124,35 @@ def _report(bundle: Bundle, out: Path, line_option: str) -> None:
 
 def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSettings:
     given = {
-        "profile": arguments.profile,
         "minutes": arguments.minutes,
         "steps": arguments.steps,
         "seed": arguments.seed,
         "device": arguments.device or config.model.device,
         "flip_horizontal": arguments.flip in ("horizontal", "both"),
         "flip_vertical": arguments.flip in ("vertical", "both"),
-        "kinds": [kind for kind in AnomalyKind if kind not in arguments.without],
+        "kinds": _kinds(arguments),
         "textures": arguments.textures,
         "exposure": arguments.exposure,
         "surface": False if arguments.no_surface else None,
         "learning_rate": arguments.learning_rate,
         "whole_share": arguments.whole_share,
     }
-    try:
-        return TrainingSettings.model_validate(
-            {
-                **OF_PROFILE.get(arguments.profile, {}),
-                **(JOINTLY if arguments.joint else {}),
-                **{name: value for name, value in given.items() if value is not None},
-            }
-        )
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"the training cannot be set up so: {faults}") from error
+    return settings_of(
+        arguments.profile,
+        {
+            **(JOINTLY if arguments.joint else {}),
+            **{name: value for name, value in given.items() if value is not None},
+        },
+        parse_settings(arguments.options, "--option"),
+    )
+
+
+def _kinds(arguments: argparse.Namespace) -> list[AnomalyKind] | None:
+    """Those of the profile without those that are not wanted; None leaves them to the profile."""
+    if not arguments.without:
+        return None
+    whole = TrainingSettings.model_validate({"steps": 1, **OF_PROFILE.get(arguments.profile, {})})
+    return [kind for kind in whole.kinds if kind not in arguments.without]
 
 
 def training_images(arguments: argparse.Namespace, config: LineConfig) -> ImageSet:
@@ -225,9 +228,8 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exposure",
         choices=get_args(Exposure),
-        default="auto",
-        help="bring all images to one brightness (evened) or not (as_is); auto does so where good "
-        "parts come clearly lighter and darker",
+        help="bring all images to one brightness (evened) or not (as_is); auto, the default but "
+        "for profile paper, does so where good parts come clearly lighter and darker",
     )
     parser.add_argument(
         "--no-surface",
@@ -241,7 +243,8 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KIND",
-        help=f"leave out a kind of painted defect; may be repeated ({KINDS})",
+        help=f"leave out a kind of painted defect; may be repeated ({KINDS}; profile "
+        f"paper has only {AnomalyKind.PERLIN.value})",
     )
     parser.add_argument("--textures", metavar="DIR", help="folder of texture images to paint with")
     parser.add_argument(
@@ -253,6 +256,15 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--learning-rate", type=above_zero, metavar="R", help="peak rate of the U-Net"
+    )
+    parser.add_argument(
+        "--option",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting of the training (docs/training.md), as in rate_schedule=constant or "
+        "ema_decay=0.99; may be repeated, and outweighs the other options",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -51,7 +52,7 @@ def train(
     folder = work_folder(out_folder)
     cv2.setNumThreads(1)  # the networks' threads need the cores
     with joined(settings.device) as world:
-        profile = profile or PROFILES[settings.profile]
+        profile = _with_schedule(profile or PROFILES[settings.profile], settings)
         product = _product(image_set, settings, preprocessing or {}, profile, world.size)
         source = ViewSource(product.seen(product.held_in.images), settings)
         synthesizer = _synthesizer(settings, image_set)
@@ -101,6 +102,17 @@ def _run(
 def work_folder(out_folder: Path) -> Path:
     """Where a training keeps its checkpoint, log and pictures: beside the bundle, not in it."""
     return out_folder.with_name(f"{out_folder.name}.{WORK_FOLDER}")
+
+
+def _with_schedule(profile: ModelProfile, settings: TrainingSettings) -> ModelProfile:
+    """The profile with the noise schedule that the settings ask for in place of its own."""
+    diffusion = profile.diffusion
+    wanted = replace(
+        diffusion,
+        schedule=settings.noise_schedule or diffusion.schedule,
+        beta_end=settings.beta_end or diffusion.beta_end,
+    )
+    return replace(profile, diffusion=wanted)
 
 
 def _product(

@@ -8,6 +8,7 @@ import pytest
 
 from stages.bundle import load_bundle
 from stages.exposure import LEVEL
+from stages.model_profiles import PROFILES
 from training import command
 from training.command import main
 
@@ -49,6 +50,38 @@ def test_both_networks_may_be_trained_together(line: Path) -> None:
     made = load_bundle(line.parent / "bundle").manifest.training
     assert (made["reconstruction_share"], made["joint_share"]) == (0.0, 1.0)
     assert made["learning_rate"] == 1e-4
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
+def test_options_reach_the_training_and_what_came_with_the_profile_stays(
+    line: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROFILES, "paper", PROFILES["compact"])
+    plain = ("--images", line.parent / "parts", "--steps", 1, "--device", "cpu")
+    options = [
+        *("--option", "crop_px=32", "--option", "ema_decay=0.5", "--option", "batch_size=2"),
+        *("--option", "noise_schedule=cosine", "--option", "segmentation_rate=1e-3"),
+    ]
+
+    assert run("--config", line, *plain, "--profile", "paper", *options) == 0
+
+    manifest = load_bundle(line.parent / "bundle").manifest
+    made = manifest.training
+    assert (made["crop_px"], made["ema_decay"], made["batch_size"]) == (32, 0.5, 2)
+    assert (made["learning_rate"], made["segmentation_rate"]) == (1e-4, 1e-3)
+    assert (made["exposure"], made["kinds"], made["clip_norm"]) == ("as_is", ["perlin"], None)
+    assert made["brightness_jitter"] == 0.0
+    assert manifest.profile.diffusion.schedule == "cosine"
+
+
+def test_a_wrong_option_ends_with_code_2_before_images_are_read(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ("--images", line.parent / "none", "--steps", 1)
+
+    assert run("--config", line, *plain, "--option", "ema_decay=2") == 2
+
+    assert "ema_decay: Input should be less than 1, not 2" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny_as_compact")

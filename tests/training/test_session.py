@@ -164,6 +164,18 @@ def test_a_resume_with_another_budget_and_other_periods_goes_on(
     assert bundle.manifest.validation["step"] == 2
 
 
+def test_the_schedule_that_is_asked_for_is_the_bundles(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path
+) -> None:
+    wanted = settings(tiny_profile, steps=1, noise_schedule="linear", beta_end=0.03)
+
+    bundle = train(good_parts, wanted, tmp_path / "bundle")
+
+    own = PROFILES[tiny_profile]
+    diffusion = load_bundle(bundle.folder).manifest.profile.diffusion
+    assert diffusion == replace(own.diffusion, beta_end=0.03) != own.diffusion
+
+
 def test_a_resume_with_other_images_is_refused(
     good_parts: ImageSet, tiny_profile: str, tmp_path: Path
 ) -> None:
