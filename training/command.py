@@ -24,6 +24,7 @@ from stages.bundle import Bundle
 from stages.exposure import Exposure
 from stages.model_profiles import PROFILES
 from stages.preprocessing.prepare import preparation_settings, prepare
+from training.checkpoint import writing
 from training.distributed import speaks_for_all
 from training.images import MINIMUM_IMAGES, ImageSet, load_images
 from training.options import parse_settings, settings_of
@@ -59,7 +60,8 @@ several GPUs or machines
 what it leaves
   The bundle goes to the folder `model.bundle` of the configuration, or to --out. Beside it, in
   the folder of that name with `.training`, lie checkpoint, log, curves.png and preview.png: look
-  at the preview before you use the model. Ctrl-C stops after the step in hand; the same command
+  at the preview before you use the model; skipped.txt lists the images that could not be used, and
+  why. Ctrl-C stops after the step in hand; the same command
   with --resume goes on from there, and after a fault from the last checkpoint, which is written
   every few minutes; only budget and device may be others than before. A checkpoint takes five
   times the weights in float32: 90 MB, with profile paper 3 GB.
@@ -79,6 +81,8 @@ All images are brought to one brightness, in this training and in every use of i
 parts come clearly lighter and darker, or --exposure asked for it. A part that is wrong only in
 being lighter or darker as a whole is then not found; --exposure as_is leaves images as they are."""
 
+SHOWN = 5
+SKIPPED_FILE = "skipped.txt"
 KINDS = ", ".join(kind.value for kind in AnomalyKind)
 
 
@@ -97,7 +101,7 @@ def train_line(arguments: argparse.Namespace) -> int:
     images = training_images(arguments, config)
     out: Path = arguments.out or config.model.bundle
     if speaks_for_all():
-        _announce(images)
+        _announce(images, work_folder(out) / SKIPPED_FILE)
     bundle = train(images, settings, out, preparation_settings(config.frame), arguments.resume)
     if speaks_for_all():
         _report(bundle, out, line_option(arguments))
@@ -170,12 +174,23 @@ def training_images(arguments: argparse.Namespace, config: LineConfig) -> ImageS
     return simulated_parts(camera, frame, count)
 
 
-def _announce(images: ImageSet) -> None:
+def _announce(images: ImageSet, listing: Path) -> None:
+    """Say what is trained on, and list in a file what is not. Raises TrainingError where it cannot
+    be written.
+    """
     print(f"Training on {len(images.images)} images of good parts (digest {images.digest}).")
-    for name, why in images.skipped[:5]:
+    with writing(listing):
+        if not images.skipped:
+            listing.unlink(missing_ok=True)
+        else:
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            lines = [f"{name}: {why}\n" for name, why in images.skipped]
+            listing.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    for name, why in images.skipped[:SHOWN]:
         print(f"  skipped {name}: {why}")
-    if len(images.skipped) > 5:
-        print(f"  and {len(images.skipped) - 5} more skipped")
+    if images.skipped:
+        more = len(images.skipped) - SHOWN
+        print(f"  {f'and {more} more; ' if more > 0 else ''}all that was skipped: {listing}")
 
 
 def add_images_options(parser: argparse.ArgumentParser) -> None:

@@ -41,6 +41,31 @@ def test_a_folder_of_images_becomes_the_lines_bundle(
 
 
 @pytest.mark.usefixtures("tiny_as_compact")
+def test_every_skipped_image_is_listed_in_a_file(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, listing = line.parent / "parts", line.parent / "bundle.training" / "skipped.txt"
+    names = [f"broken {number}.png" for number in range(8)]
+    for name in names:
+        (images / name).write_bytes(b"no image")
+    command = ("--config", line, "--images", images, "--steps", 1, "--device", "cpu")
+
+    assert run(*command) == 0
+
+    shown = capsys.readouterr().out
+    assert shown.count("  skipped broken") == 5
+    assert f"and 3 more; all that was skipped: {listing}" in shown
+    lines = listing.read_text().splitlines()
+    assert [text.partition(": ")[0] for text in lines] == names
+    assert all(text.partition(": ")[2] for text in lines)
+
+    for name in names:
+        (images / name).unlink()
+    assert run(*command) == 0
+    assert not listing.exists()
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
 def test_both_networks_may_be_trained_together(line: Path) -> None:
     images = line.parent / "parts"
 
