@@ -121,6 +121,18 @@ def test_paradigms_and_bundles_are_listed_or_repeated(
     assert len(content["bundles"]) == 2
 
 
+def test_ddim_is_evaluated_as_the_line_runs_it(tiny_line: Path, tmp_path: Path) -> None:
+    ddim = ("--set", "reconstruction.paradigm=ddim", "--set", "reconstruction.ddim_steps=3")
+    line = ("--config", tiny_line, "--parts", "8", *ddim)
+    found = {}
+    for eta in (0.0, 0.5):
+        file = tmp_path / f"{eta}.json"
+        assert run(*line, "--set", f"reconstruction.ddim_eta={eta}", "--json", file) == 0
+        (figures,) = json.loads(file.read_text())["paradigms"].values()
+        found[eta] = figures["overall"]["pixel_auroc"]
+    assert found[0.0] != found[0.5]
+
+
 def test_several_bundles_give_mean_and_deviation(tiny_line: Path, tmp_path: Path) -> None:
     file, other = tmp_path / "out.json", another_bundle(tiny_line, tmp_path / "other")
     bundles = ["--bundle", tiny_line.parent / "bundle", "--bundle", other]
