@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from benchmarks.material import Material
 from calibration.progress import progress_bar
 from evaluation.cases import Extremes
@@ -20,15 +18,14 @@ from evaluation.evaluate import figures_of, run
 from evaluation.report import summaries_content
 from evaluation.results import Figures, Summary, summarise
 from pipeline.command_line import above_zero, whole_number
-from pipeline.config_file import parse_override
-from pipeline.errors import ConfigError
 from stages.bundle import Bundle
 from stages.inspector import Inspector
 from stages.model_profiles import ModelProfile
 from stages.preprocessing.prepare import preparation_settings
 from training.images import MINIMUM_IMAGES
+from training.options import parse_settings, settings_of
 from training.session import train
-from training.settings import OF_PROFILE, TrainingSettings
+from training.settings import TrainingSettings
 
 BATCH = 8
 SIDES_PX = range(64, 1025, 32)
@@ -80,7 +77,7 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting of all trainings (training/settings.py), as in flip_horizontal=true",
+        help="a setting of all trainings (docs/training.md), as in flip_horizontal=true",
     )
     parser.add_argument(
         "--input-px",
@@ -113,20 +110,12 @@ def training_settings(
 ) -> TrainingSettings:
     """The settings that the options ask for. Raises ConfigError that lists every mistake."""
     given = {
-        "profile": profile.name,
         "minutes": options.minutes,
         "steps": options.steps,
         "device": options.device,
         "seed": seed,
     }
-    changes = dict(parse_override(text) for text in options.overrides)
-    try:
-        return TrainingSettings.model_validate(
-            {**OF_PROFILE.get(profile.name, {}), **given, **changes}
-        )
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"the training cannot be set up so: {faults}") from error
+    return settings_of(profile.name, given, parse_settings(options.overrides, "--set"))
 
 
 @contextmanager

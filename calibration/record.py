@@ -74,7 +74,9 @@ class CalibrationRecord(SignedContent):
     line: Annotated[int, Field(ge=1)]
     bundle_id: Annotated[str, StringConstraints(min_length=1)]
     paradigm: Annotated[str, StringConstraints(min_length=1)] | None = None
-    """Denoising paradigm that the scores are of, where it is not the bundle's own."""
+    """Denoising paradigm that the scores are of, with what the line changed of it, where it is not
+    the bundle's own.
+    """
     threshold: FiniteFloat
     pixel_threshold: Rate
     wanted_false_reject_rate: Rate
@@ -147,9 +149,10 @@ def load_line_calibration(
 
 def line_arguments(config: LineConfig) -> str:
     """What a command must be given to be about this line as it is configured."""
-    paradigm = config.reconstruction.paradigm
-    changed = f" --set reconstruction.paradigm={paradigm}" if paradigm else ""
-    return f"--line {config.line}{changed}"
+    section = config.reconstruction
+    named = {"paradigm": section.paradigm} if section.paradigm else {}
+    changed = [f" --set reconstruction.{k}={v}" for k, v in {**named, **section.ddim}.items()]
+    return f"--line {config.line}{''.join(changed)}"
 
 
 def calibrate_command(config: LineConfig) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from calibration.record_parity import parity_file, save_parity, withdraw_parity
 from evaluation.cases import KEPT_CASES
-from evaluation.compare import Candidate, Details, compare, load_candidates
+from evaluation.compare import Candidate, Details, check_runs, compare, load_candidates
 from evaluation.evaluate import LabelledParts
 from evaluation.output import PAGE, check_file, check_report_folder, write_text
 from evaluation.parity_gate import Parity, check_parity, statement
@@ -53,7 +53,7 @@ the numbers
 paradigms and bundles
   --paradigm compares ways of denoising on the same parts (the ablation of the DiffusionAD paper).
   `iterative` runs the network hundreds of times an image: minutes for a dozen images on a CPU.
-  Several bundles (other seeds, other settings) give mean and standard deviation. Escapes and
+  Several bundles of one profile (other seeds) give mean and standard deviation. Escapes and
   overkill are those of the line's own paradigm, at the threshold that was calibrated for it.
 
 the same score everywhere
@@ -65,9 +65,9 @@ the same score everywhere
 
 examples
   evaluate_line --line 1 --dataset DIR --json out.json --report report/
-  evaluate_line --line 1 --dataset DIR --paradigm one_step --paradigm norm_guided
+  evaluate_line --line 1 --dataset DIR --paradigm one_step norm_guided
   evaluate_line --line 1 --dataset DIR --paradigm all --at-most 20
-  evaluate_line --line 1 --dataset DIR --bundle seed_1/ --bundle seed_2/ --bundle seed_3/
+  evaluate_line --line 1 --dataset DIR --bundle seed_1/ seed_2/ seed_3/
   evaluate_line --line 3 --parts 500
   evaluate_line --line 3 --parts 60 --parity --accept
 
@@ -89,15 +89,17 @@ def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
     configs = _configs(arguments)
     if arguments.parity:
         return _parity(arguments, configs[0], given)
-    wanted = _paradigms(arguments.paradigm)
+    named = _paradigms(arguments.paradigm)
     if arguments.json is not None:
         check_file("--json", arguments.json)
     if arguments.report is not None:
         check_report_folder("--report", arguments.report)
     candidates = load_candidates(configs)
+    wanted = named or _own_paradigms(candidates)
+    check_runs(candidates, wanted)
     found, details = compare(
         candidates,
-        wanted or _own_paradigms(candidates),
+        wanted,
         _labelled(arguments, configs[0]),
         command=f"evaluate_line {given}",
         now=datetime.now().astimezone(),
@@ -209,17 +211,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--bundle",
         type=Path,
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="DIR",
-        help="another bundle than the line's; repeated: mean and standard deviation over them",
+        help="another bundle than the line's; several: mean and standard deviation over them",
     )
     parser.add_argument(
         "--paradigm",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="P",
-        help=f"{', '.join(PARADIGMS)} or {ALL}; may be repeated (default: the line's own)",
+        help=f"one or more of {', '.join(PARADIGMS)}, or {ALL} (default: the line's own)",
     )
     parser.add_argument(
         "--parity",

@@ -28,6 +28,7 @@ from stages.bundle import Bundle
 from stages.execution import Execution
 from stages.inspector import Inspector
 from stages.readiness import computes_in, load_line_bundle
+from stages.reconstruction.engine import check_paradigm
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Comparison(NamedTuple):
 
 
 def load_candidates(configs: Sequence[LineConfig]) -> list[Candidate]:
-    """The bundles of a line, each fitting it. Raises BundleError that names the one that does not,
-    and ConfigError for one bundle given twice.
+    """The bundles of a line, each fitting it: several are trainings of one profile. Raises
+    BundleError that names the one that does not fit, and ConfigError for one bundle given twice and
+    for bundles of different profiles.
     """
     candidates: dict[str, Candidate] = {}
     for config in configs:
@@ -78,7 +80,35 @@ def load_candidates(configs: Sequence[LineConfig]) -> list[Candidate]:
                 f"{candidates[bundle.id].bundle.folder} ({bundle.id}); give each bundle once"
             )
         candidates[bundle.id] = Candidate(config, bundle)
-    return list(candidates.values())
+    found = list(candidates.values())
+    _check_profiles([candidate.bundle for candidate in found])
+    return found
+
+
+def _check_profiles(bundles: Sequence[Bundle]) -> None:
+    first, *others = bundles
+    for other in others:
+        if other.manifest.profile != first.manifest.profile:
+            names = [bundle.manifest.profile.name for bundle in (first, other)]
+            how = "" if names[0] != names[1] else ", with other sizes or another noise schedule"
+            raise ConfigError(
+                f"--bundle {other.folder} is of the profile {names[1]}{how}, {first.folder} of "
+                f"{names[0]}: mean and standard deviation are over trainings of one profile; "
+                "evaluate each by itself"
+            )
+
+
+def check_runs(candidates: Sequence[Candidate], paradigms: Sequence[str]) -> None:
+    """Raises ConfigError that names the first paradigm that a bundle's device cannot run: once the
+    images go through the networks, it would cost all that was found before.
+    """
+    for candidate in candidates:
+        device = candidate.config.model.device
+        for paradigm in paradigms:
+            try:
+                check_paradigm(candidate.bundle, device, paradigm)
+            except ConfigError as error:
+                raise ConfigError(f"paradigm {paradigm} on device {device}: {error}") from error
 
 
 def compare(

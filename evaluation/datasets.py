@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.images import VIEW_PX, SkippedPart
 from calibration.layouts.dataset import GOOD, LabelledFile
 from calibration.layouts.detect import labelled_images
+from evaluation.masks import fit_mask
 from pipeline.config import Frame, SimulatedCamera
 from pipeline.errors import FrameError
 from stages.acquisition.simulation import DEFECT_KINDS, PartRenderer
@@ -24,7 +24,6 @@ __all__ = [
     "LabelledFile",
     "LabelledPart",
     "at_most",
-    "fit_mask",
     "labelled_files",
     "labelled_parts",
     "simulated_parts",
@@ -103,28 +102,6 @@ def simulated_parts(
             yield SkippedPart(name, str(error))
             continue
         yield LabelledPart(name, kind or GOOD, prepared, fit_mask(part.mask, frame))
-
-
-def fit_mask(mask: NDArray[np.bool_], frame: Frame) -> NDArray[np.bool_]:
-    """A mask of the whole frame, (h, w) bool, as the networks' input shows it: `input_px`.
-
-    A pixel belongs to the defect where the defect covers half of it; of a defect so thin that it
-    covers half of no pixel, the pixels that it covers most.
-    """
-    if frame.region is not None:
-        region = frame.region
-        mask = mask[region.y : region.y + region.height, region.x : region.x + region.width]
-    coverage = _resized(mask.astype(np.float32), *frame.input_px)
-    least = min(0.5, float(coverage.max()))
-    return np.asarray((coverage >= least) & (coverage > 0))
-
-
-def _resized(mask: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Like the image: sides that shrink by area averaging, then sides that grow linearly."""
-    shrunk = (min(width, mask.shape[1]), min(height, mask.shape[0]))
-    mask = np.asarray(cv2.resize(mask, shrunk, interpolation=cv2.INTER_AREA), np.float32)
-    grown = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(grown, np.float32)
 
 
 def _mask_of(

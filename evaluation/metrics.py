@@ -4,7 +4,13 @@ All of them are areas under curves over a falling threshold, and a curve only be
 occur. `Levels` counts, for each value, what lies on it; a float16 map has at most 65 536 values, so
 counting replaces sorting without any loss, and the counts of many images add up: no map need be
 kept. The maps themselves are rounded, as the line stores them: to float16 all probabilities above
-0.9998 are 1 and all below 3e-8 are 0, and pixels there tie. A metric that is not defined (only one class is there) is None, never a number.
+0.9998 are 1 and all below 3e-8 are 0, and pixels there tie. A metric that is not defined (only one
+class is there) is None, never a number.
+
+AUROC and AP are not scikit-learn's, which sorts all pixels and wants them in memory at once: for
+600 maps of 256x256 it took 76 times as long (78 s against 1.0 s with the counts for PRO, on two
+cores that others used too) and 2 GB. Scores of images would be no trouble; they go the same way, so
+that all figures and the curves of a report follow from one definition. It is the tests' oracle.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ __all__ = [  # the sections that other packages take from here
     "Mqtt",
     "ParadigmName",
     "Recipe",
+    "Reconstruction",
     "Region",
     "Section",
     "SimulatedCamera",
@@ -185,9 +186,30 @@ class Reconstruction(Section):
     paradigm: ParadigmName | None = None
     """Way of denoising; null takes the model bundle's own. Calibrate again after a change."""
 
+    ddim_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Passes of the network, with paradigm ddim; null takes the bundle's. Calibrate again, too."""
+    ddim_eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Fresh noise at each of them, 0 for none, with paradigm ddim; null takes the bundle's."""
+
+    @property
+    def ddim(self) -> dict[str, int | float]:
+        """What of DDIM is other than the bundle has it, by the key."""
+        given = {"ddim_steps": self.ddim_steps, "ddim_eta": self.ddim_eta}
+        return {key: value for key, value in given.items() if value is not None}
+
     def other_than(self, bundles_own: str) -> str | None:
-        """The line's paradigm where it is not the bundle's own; None where it is."""
+        """The line's paradigm, with what of it is changed, where it is not the bundle's own as it
+        is; None where it is.
+        """
+        if self.ddim:
+            return f"{self.paradigm} with {', '.join(f'{k} {v}' for k, v in self.ddim.items())}"
         return None if self.paradigm == bundles_own else self.paradigm
+
+    @model_validator(mode="after")
+    def _ddim_goes_with_its_paradigm(self) -> Reconstruction:
+        if self.ddim and self.paradigm != "ddim":
+            raise ValueError(f"{' and '.join(self.ddim)} only with paradigm: ddim")
+        return self
 
 
 class Calibration(Section):

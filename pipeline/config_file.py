@@ -94,15 +94,19 @@ def write_line(config: LineConfig, path: Path) -> None:
     path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """`key.path=value` as a pair, the value read as YAML. Raises ConfigError."""
+def parse_override(
+    text: str, option: str = "--set", form: str = "key.path=value", example: str = "batch.size=4"
+) -> tuple[str, Any]:
+    """`key.path=value` as a pair, the value read as YAML. Raises ConfigError, which says what the
+    `option` that it was given with expects.
+    """
     key_path, sign, value = text.partition("=")
     if not sign or not key_path.strip():
-        raise ConfigError(f"--set {text}: expected key.path=value, for instance batch.size=4")
+        raise ConfigError(f"{option} {text}: expected {form}, for instance {example}")
     try:
         return key_path.strip(), yaml.load(value, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"--set {text}: the value is not valid YAML: {error}") from error
+        raise ConfigError(f"{option} {text}: the value is not valid YAML: {error}") from error
 
 
 def _override(data: dict[str, Any], key_path: str, value: Any, path: Path) -> None:

@@ -5,6 +5,7 @@ precision this machine runs it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipeline.config import Frame, LineConfig
@@ -17,7 +18,8 @@ CHANNELS = {"grey": 1, "rgb": 3}
 
 
 def load_line_bundle(config: LineConfig) -> Bundle:
-    """The bundle of a line, verified, and trained on frames prepared as this line prepares them.
+    """The bundle of a line, verified, and trained on frames prepared as this line prepares them;
+    with the steps and eta of DDIM that the line asks for in place of its own.
 
     Raises BundleError where it is missing, incomplete or changed, or where it was made for
     another size, number of channels or preparation; the text names both values.
@@ -31,7 +33,16 @@ def load_line_bundle(config: LineConfig) -> Bundle:
             f"Set the line's `frame` as the bundle wants it, or train a bundle for this line: "
             f"train_line --line {config.line}"
         )
-    return bundle
+    return _with_ddim(bundle, config.reconstruction.ddim)
+
+
+def _with_ddim(bundle: Bundle, changes: Mapping[str, Any]) -> Bundle:
+    """The same weights under the same id, run in another way: the calibration tells them apart."""
+    if not changes:
+        return bundle
+    profile = bundle.manifest.profile
+    changed = replace(profile, diffusion=replace(profile.diffusion, **changes))
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"profile": changed}))
 
 
 def computes_in(config: LineConfig) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.errors import InputError, TrainingError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> int:

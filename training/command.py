@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from pydantic import ValidationError
-
 from pipeline.command_line import (
     above_zero,
     drawing_camera,
@@ -26,8 +24,10 @@ from stages.bundle import Bundle
 from stages.exposure import Exposure
 from stages.model_profiles import PROFILES
 from stages.preprocessing.prepare import preparation_settings, prepare
+from training.checkpoint import writing
 from training.distributed import speaks_for_all
 from training.images import MINIMUM_IMAGES, ImageSet, listed, load_images
+from training.options import parse_settings, settings_of
 from training.parts import VIEW_PX, simulated_parts
 from training.session import train, work_folder
 from training.settings import JOINTLY, OF_PROFILE, TrainingSettings
@@ -61,9 +61,11 @@ several GPUs or machines
 what it leaves
   The bundle goes to the folder `model.bundle` of the configuration, or to --out. Beside it, in
   the folder of that name with `.training`, lie checkpoint, log, curves.png and preview.png: look
-  at the preview before you use the model. Ctrl-C stops after the step in hand; the same command
+  at the preview before you use the model; skipped.txt lists the images that could not be used, and
+  why. Ctrl-C stops after the step in hand; the same command
   with --resume goes on from there, and after a fault from the last checkpoint, which is written
-  every few minutes. It takes five times the weights in float32: 90 MB, with profile paper 3 GB.
+  every few minutes; only budget and device may be others than before. A checkpoint takes five
+  times the weights in float32: 90 MB, with profile paper 3 GB.
 
 examples
   train_line --line 1 --images DIR --minutes 60
@@ -80,6 +82,7 @@ All images are brought to one brightness, in this training and in every use of i
 parts come clearly lighter and darker, or --exposure asked for it. A part that is wrong only in
 being lighter or darker as a whole is then not found; --exposure as_is leaves images as they are."""
 
+SKIPPED_FILE = "skipped.txt"
 KINDS = ", ".join(kind.value for kind in AnomalyKind)
 
 
@@ -98,7 +101,7 @@ def train_line(arguments: argparse.Namespace) -> int:
     images = training_images(arguments, config)
     out: Path = arguments.out or config.model.bundle
     if speaks_for_all():
-        _announce(images)
+        _announce(images, work_folder(out) / SKIPPED_FILE)
     bundle = train(images, settings, out, preparation_settings(config.frame), arguments.resume)
     if speaks_for_all():
         _report(bundle, out, line_option(arguments))
@@ -125,31 +128,35 @@ def _report(bundle: Bundle, out: Path, line_option: str) -> None:
 
 def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSettings:
     given = {
-        "profile": arguments.profile,
         "minutes": arguments.minutes,
         "steps": arguments.steps,
         "seed": arguments.seed,
         "device": arguments.device or config.model.device,
         "flip_horizontal": arguments.flip in ("horizontal", "both"),
         "flip_vertical": arguments.flip in ("vertical", "both"),
-        "kinds": painted_kinds(arguments),
+        "kinds": _kinds(arguments),
         "textures": arguments.textures,
         "exposure": arguments.exposure,
         "surface": False if arguments.no_surface else None,
         "learning_rate": arguments.learning_rate,
         "whole_share": arguments.whole_share,
     }
-    try:
-        return TrainingSettings.model_validate(
-            {
-                **OF_PROFILE.get(arguments.profile, {}),
-                **(JOINTLY if arguments.joint else {}),
-                **{name: value for name, value in given.items() if value is not None},
-            }
-        )
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"the training cannot be set up so: {faults}") from error
+    return settings_of(
+        arguments.profile,
+        {
+            **(JOINTLY if arguments.joint else {}),
+            **{name: value for name, value in given.items() if value is not None},
+        },
+        parse_settings(arguments.options, "--option"),
+    )
+
+
+def _kinds(arguments: argparse.Namespace) -> tuple[AnomalyKind, ...] | None:
+    """Those of the profile without those that are not wanted; None leaves them to the profile."""
+    if not arguments.without:
+        return None
+    whole = TrainingSettings.model_validate({"steps": 1, **OF_PROFILE.get(arguments.profile, {})})
+    return painted_kinds(arguments, whole.kinds)
 
 
 def training_images(arguments: argparse.Namespace, config: LineConfig) -> ImageSet:
@@ -167,9 +174,20 @@ def training_images(arguments: argparse.Namespace, config: LineConfig) -> ImageS
     return simulated_parts(camera, frame, count)
 
 
-def _announce(images: ImageSet) -> None:
+def _announce(images: ImageSet, listing: Path) -> None:
+    """Say what is trained on, and list in a file what is not. Raises TrainingError where it cannot
+    be written.
+    """
     counted = f"Training on {len(images.images)} images of good parts (digest {images.digest})."
-    print(counted + listed(images.skipped))
+    with writing(listing):
+        if not images.skipped:
+            listing.unlink(missing_ok=True)
+        else:
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            lines = [f"{name}: {why}\n" for name, why in images.skipped]
+            listing.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+    where = f"\n  all that was skipped: {listing}" if images.skipped else ""
+    print(counted + listed(images.skipped) + where)
 
 
 def add_images_options(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +210,8 @@ def add_painting_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KIND",
-        help=f"leave out a kind of painted defect; may be repeated ({KINDS})",
+        help=f"leave out a kind of painted defect; may be repeated ({KINDS}; profile paper "
+        f"has only {AnomalyKind.PERLIN.value})",
     )
     parser.add_argument(
         "--textures",
@@ -202,9 +221,11 @@ def add_painting_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def painted_kinds(arguments: argparse.Namespace) -> tuple[AnomalyKind, ...]:
-    """All kinds but those of --without. Raises ConfigError where none is left."""
-    kinds = tuple(kind for kind in AnomalyKind if kind not in arguments.without)
+def painted_kinds(
+    arguments: argparse.Namespace, among: Sequence[AnomalyKind] = tuple(AnomalyKind)
+) -> tuple[AnomalyKind, ...]:
+    """Those kinds that --without leaves. Raises ConfigError where none is left."""
+    kinds = tuple(kind for kind in among if kind not in arguments.without)
     if not kinds:
         raise ConfigError("--without leaves no kinds of painted defects: leave out fewer")
     return kinds
@@ -248,9 +269,8 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exposure",
         choices=get_args(Exposure),
-        default="auto",
-        help="bring all images to one brightness (evened) or not (as_is); auto does so where good "
-        "parts come clearly lighter and darker",
+        help="bring all images to one brightness (evened) or not (as_is); auto, the default but "
+        "for profile paper, does so where good parts come clearly lighter and darker",
     )
     parser.add_argument(
         "--no-surface",
@@ -268,6 +288,15 @@ def _add_synthesis_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--learning-rate", type=above_zero, metavar="R", help="peak rate of the U-Net"
+    )
+    parser.add_argument(
+        "--option",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting of the training (docs/training.md), as in rate_schedule=constant or "
+        "ema_decay=0.99; may be repeated, and outweighs the other options",
     )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.distributed import ALONE, World
+from training.identity import Identity, differences, in_words
 from training.report import StepReport
 from training.settings import TrainingSettings
 from training.trainer import Trainer
@@ -64,11 +65,11 @@ class Best:
 class Surroundings:
     """What a loop is given: its checkpoint's folder, a judge, a reporter, a clock in seconds.
 
-    `identity` says in words what is trained on what; a checkpoint of anything else is refused.
+    `identity` says what is trained on what and how; a checkpoint of anything else is refused.
     """
 
     folder: Path
-    identity: str
+    identity: Identity
     validate: Callable[[], Figures]
     reporter: Reporter
     clock: Callable[[], float]
@@ -109,10 +110,12 @@ class Loop:
     def resume(self) -> None:
         """Go on from the last checkpoint; InputError if it is missing, damaged or another's."""
         state = self._world.of_first(lambda: load_checkpoint(self._checkpoint))
-        if state["identity"] != self._identity:
+        made_for: Identity = state["identity"]
+        if names := differences(made_for, self._identity):
             raise InputError(
-                f"{self._checkpoint} belongs to another training: {state['identity']}; this one "
-                f"is: {self._identity}. Give the same options and images, or leave out --resume"
+                f"{self._checkpoint} belongs to another training: {in_words(made_for, names)}; "
+                f"this one has: {in_words(self._identity, names)}. Give the same options and "
+                "images, or leave out --resume"
             )
         self._trainer.restore(state["trainer"])
         self.elapsed_s = self._checkpointed_s = self._validated_s = float(state["elapsed_s"])
@@ -186,7 +189,7 @@ class Loop:
     def _save(self) -> None:
         self._trainer.check_weights()
         state = {
-            "identity": self._identity,
+            "identity": dict(self._identity),
             "trainer": self._trainer.state(),
             "elapsed_s": self.elapsed_s,
             "validated_step": self._validated_step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from stages.exposure import exposure_level
 from stages.model_profiles import PROFILES, ModelProfile
 from training.augment import ViewSource
 from training.distributed import World, joined
+from training.identity import Identity, differences, in_words, together
 from training.images import ImageSet, split
 from training.loop import Best, Loop, Surroundings
 from training.preview import write_curves, write_preview
@@ -50,7 +52,7 @@ def train(
     folder = work_folder(out_folder)
     cv2.setNumThreads(1)  # the networks' threads need the cores
     with joined(settings.device) as world:
-        profile = profile or PROFILES[settings.profile]
+        profile = _with_schedule(profile or PROFILES[settings.profile], settings)
         product = _product(image_set, settings, preprocessing or {}, profile, world.size)
         source = ViewSource(product.seen(product.held_in.images), settings)
         synthesizer = _synthesizer(settings, image_set, world)
@@ -75,13 +77,13 @@ def _run(
     trainer: Trainer,
     settings: TrainingSettings,
     folder: Path,
-    identity: str,
+    identity: Identity,
     judge: Callable[[], Figures],
     world: World,
     resume: bool,
 ) -> Best:
     """The best weights of a whole training. Raises TrainingError where it ends before."""
-    _check_all_alike(identity, world)
+    _check_all_alike(together(identity, settings, resume), world)
     with ProgressReporter(folder, Console(quiet=not world.first)) as reporter:
         surroundings = Surroundings(folder, identity, judge, reporter, time.monotonic, world)
         loop = Loop(trainer, settings, surroundings)
@@ -102,6 +104,17 @@ def work_folder(out_folder: Path) -> Path:
     return out_folder.with_name(f"{out_folder.name}.{WORK_FOLDER}")
 
 
+def _with_schedule(profile: ModelProfile, settings: TrainingSettings) -> ModelProfile:
+    """The profile with the noise schedule that the settings ask for in place of its own."""
+    diffusion = profile.diffusion
+    wanted = replace(
+        diffusion,
+        schedule=settings.noise_schedule or diffusion.schedule,
+        beta_end=settings.beta_end or diffusion.beta_end,
+    )
+    return replace(profile, diffusion=wanted)
+
+
 def _product(
     images: ImageSet,
     settings: TrainingSettings,
@@ -116,13 +129,18 @@ def _product(
     )
 
 
-def _check_all_alike(identity: str, world: World) -> None:
-    """Raises InputError in all processes where one of them trains on something else."""
-    of_first = world.of_first(lambda: identity)
-    if world.largest(identity != of_first) != [0]:
+def _check_all_alike(told: Identity, world: World) -> None:
+    """Raises InputError in all processes, with what differs, where one of them was told otherwise
+    than the first.
+    """
+    of_first = world.of_first(lambda: told)
+    differing = set(differences(of_first, told))
+    found = world.largest(*(name in differing for name in of_first))
+    names = [name for name, differs in zip(of_first, found, strict=True) if differs]
+    if names:
         raise InputError(
-            f"the processes do not all train on the same as the first, which has {of_first}: give "
-            "all of them the same command and the same images"
+            "the processes do not all train on the same as the first, which has "
+            f"{in_words(of_first, names)}: give all of them the same command and the same images"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.exposure import Exposure
+from stages.reconstruction.schedule import BETA_START, ScheduleName
 from training.synthesis import AnomalyKind
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -17,6 +18,9 @@ Positive = Annotated[float, Field(gt=0.0)]
 
 class TrainingSettings(BaseModel):
     """The budget is either `minutes` of wall time or an exact number of `steps`.
+
+    `noise_schedule` and `beta_end`, its end value if it is linear, take the place of the profile's;
+    the bundle's profile records them.
 
     A step trains on `batch_size` crops of `crop_px` a side or, in `whole_share` of the steps, on
     whole images of about as many pixels. Batches are small: in a given time many steps on few
@@ -38,6 +42,7 @@ class TrainingSettings(BaseModel):
 
     A share of `optics_share` of the images is blurred, noisy or compressed a little more than the
     camera made them, so that paint is not told from a defect by its sharpness (`training.optics`).
+    `clip_norm` bounds the norm of each network's gradient; None leaves it.
     `balance` weighs the pixels of a defect against its area (`training.balance`); 0 is the paper's.
     `exposure` evened brings all images to one brightness (`stages.exposure`); auto does so where
     that of the good parts varies much. With `surface` the bundle gets a surface model, fitted at
@@ -47,13 +52,16 @@ class TrainingSettings(BaseModel):
     constant.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     profile: str = "compact"
     minutes: Positive | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
+
+    noise_schedule: ScheduleName | None = None
+    beta_end: Annotated[float, Field(gt=BETA_START, lt=1.0)] | None = None
 
     batch_size: Annotated[int, Field(ge=2)] = 4
     crop_px: Annotated[int, Field(ge=32, multiple_of=32)] = 128
@@ -75,7 +83,7 @@ class TrainingSettings(BaseModel):
     rate_schedule: Literal["cosine", "constant"] = "cosine"
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
-    clip_norm: Positive = 1.0
+    clip_norm: Positive | None = 1.0
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     focus_share: Share = 0.8
     reconstruction_share: Share = 0.36
@@ -96,6 +104,12 @@ class TrainingSettings(BaseModel):
     def _one_budget(self) -> Self:
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("give either minutes or steps, the budget of the training")
+        return self
+
+    @model_validator(mode="after")
+    def _only_linear_has_an_end(self) -> Self:
+        if self.noise_schedule == "cosine" and self.beta_end is not None:
+            raise ValueError("beta_end goes with a linear noise_schedule; cosine has no end value")
         return self
 
     @model_validator(mode="after")
@@ -128,6 +142,10 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "focus_share": 0.0,
             "balance": 0.0,
             "optics_share": 0.0,
+            "brightness_jitter": 0.0,
+            "exposure": "as_is",
+            "clip_norm": None,
+            "kinds": (AnomalyKind.PERLIN,),
             "surface": False,
         },
         "texture": {

@@ -21,6 +21,7 @@ from stages.reconstruction.unet import UNet
 from stages.segmentation.network import SegmentationNetwork
 from stages.segmentation.surface import SurfaceModel
 from training.checkpoint import writing
+from training.identity import Identity, identity_of
 from training.images import ImageSet
 from training.loop import Best
 from training.settings import TrainingSettings
@@ -48,13 +49,11 @@ class Product:
     processes: int = 1
 
     @property
-    def identity(self) -> str:
+    def identity(self) -> Identity:
         """What all processes must agree on, and a checkpoint belongs to."""
         count = len(self.held_in.images) + len(self.held_out.images)
-        return (
-            f"profile {self.profile.name}, {count} images with digest {self.digest}, "
-            f"seed {self.settings.seed}"
-        )
+        images = f"{count} with digest {self.digest}"
+        return identity_of(self.settings, self.profile.name, images)
 
     def seen(self, images: np.ndarray) -> np.ndarray:
         """(N, H, W, C) uint8 images at the exposure at which the networks see them."""

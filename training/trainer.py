@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -150,14 +151,16 @@ class Trainer:
         return Phase.RECONSTRUCTION if alone else Phase.JOINT
 
     def _find_gradients(self, phase: Phase) -> dict[str, float]:
-        """Clipped gradients of what learns in this phase; the losses and the norm before."""
+        """Gradients of what learns in this phase, clipped if the settings say so; the losses and
+        the norm before.
+        """
         unet = [] if phase is Phase.SEGMENTATION else [self.unet]
         segmentation = [] if phase is Phase.RECONSTRUCTION else [self.segmentation]
         networks: list[nn.Module] = [*unet, *segmentation]
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._losses_on_batch(phase) if unet else self._losses_on_pool()
         means = learn_jointly(list(losses.values()), networks, self._world)
-        limit = self._settings.clip_norm
+        limit = self._settings.clip_norm or math.inf
         norms = [nn.utils.clip_grad_norm_(network.parameters(), limit) for network in networks]
         found = torch.cat((means, torch.stack(norms).sum()[None])).tolist()
         return dict(zip((*losses, "gradient norm"), found, strict=True))

@@ -26,17 +26,22 @@ def open_lane(
     `rows`: one row (H, W, C) of each input, for its shape and type. `passes`: how many times the
     function puts each image into one batch of its network. `capturable`: whether the function can
     become a CUDA graph, that is, does the same at every call without asking the CPU. Raises
-    ConfigError where OpenVINO is to run one that cannot.
+    ConfigError as `check_lane`.
     """
+    check_lane(execution, capturable)
     if execution.openvino:
-        if not capturable:
-            raise ConfigError(
-                "OpenVINO cannot run a paradigm that draws noise at each step: use device cpu for "
-                "it, or another paradigm"
-            )
         from stages.lanes.openvino import OpenVinoLane  # noqa: PLC0415 - the package is optional
 
         return OpenVinoLane(execution, function, rows)
     if execution.device.type == "cuda":
         return CudaLane(execution, function, rows, capturable)
     return CpuLane(execution, function, passes)
+
+
+def check_lane(execution: Execution, capturable: bool) -> None:
+    """Raises ConfigError where OpenVINO is to run a function that is not `capturable`."""
+    if execution.openvino and not capturable:
+        raise ConfigError(
+            "OpenVINO cannot run a paradigm that draws noise at each step: use device cpu for it, "
+            "or another paradigm"
+        )

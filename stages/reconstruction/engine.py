@@ -15,7 +15,7 @@ from stages.device import Precision
 from stages.execution import Execution, check_batch
 from stages.exposure import exposure_gain, to_network_range, without_gain
 from stages.lanes.flight import Flight
-from stages.lanes.open import open_lane
+from stages.lanes.open import check_lane, open_lane
 from stages.reconstruction.noise import NoiseFields
 from stages.reconstruction.paradigms import (
     PARADIGMS,
@@ -87,6 +87,12 @@ class Reconstructor:
         """Runs each batch size once, so that the first part of a shift is not the slow one."""
         for size in batch_sizes:
             self.reconstruct(np.zeros((size, *self._shape), np.uint8))
+
+
+def check_paradigm(bundle: Bundle, device: str, paradigm: str) -> None:
+    """Raises ConfigError where a `Reconstructor` of these would, without building one."""
+    name = _known_paradigm(bundle, paradigm)
+    check_lane(Execution(device), not fresh_noise(name, bundle.manifest.profile.diffusion))
 
 
 def _known_paradigm(bundle: Bundle, wanted: str | None) -> str:

@@ -110,6 +110,23 @@ def test_the_command_as_a_process(tiny_line: Path, tmp_path: Path) -> None:
     assert "scoring: 20 images" in done.stderr
 
 
+def test_the_lines_own_ddim_is_calibrated(tiny_line: Path, tmp_path: Path) -> None:
+    found = {}
+    for eta in (0.0, 0.5):
+        folder = tmp_path / str(eta)
+        changes = {"paradigm": "ddim", "ddim_steps": 3, "ddim_eta": eta}
+        code = run(
+            "--config", tiny_line, "--parts", "20", "--false-reject-rate", "0.05",
+            "--set", f"calibration.folder={folder}",
+            *(word for k, v in changes.items() for word in ("--set", f"reconstruction.{k}={v}")),
+        )  # fmt: skip
+        assert code == 0
+        bundle = load_bundle(load_line(tiny_line).model.bundle)
+        mode = f"ddim with ddim_steps 3, ddim_eta {eta}"
+        found[eta] = load_active(folder, bundle.id, "", mode).threshold
+    assert found[0.0] != found[0.5]
+
+
 def test_the_lines_paradigm_is_calibrated(tiny_line: Path, tmp_path: Path) -> None:
     thresholds = set()
     for paradigm in ("norm_guided", "one_step"):

@@ -180,6 +180,25 @@ def test_a_line_takes_the_calibration_of_its_own_paradigm(tmp_path: Path) -> Non
     )
 
 
+def test_a_calibration_for_other_steps_of_ddim_is_refused(tmp_path: Path) -> None:
+    def line(**ddim: float) -> LineConfig:
+        changes = [("calibration.folder", str(tmp_path)), ("reconstruction.paradigm", "ddim")]
+        given = [(f"reconstruction.{key}", value) for key, value in ddim.items()]
+        return load_line(line_file(3), [*changes, *given])
+
+    ten = line(ddim_steps=10)
+    mode = ten.reconstruction.other_than("norm_guided")
+    save_and_activate(tmp_path, record(0.25, paradigm=mode))
+    assert load_line_calibration(ten, "abc123", "norm_guided").threshold == 0.25
+    for other in (line(), line(ddim_steps=11), line(ddim_steps=10, ddim_eta=0.5)):
+        with pytest.raises(CalibrationError, match="ddim with ddim_steps 10, the line") as caught:
+            load_line_calibration(other, "abc123", "norm_guided")
+    assert (
+        "--line 3 --set reconstruction.paradigm=ddim --set reconstruction.ddim_steps=10 "
+        "--set reconstruction.ddim_eta=0.5 --parts 200" in str(caught.value)
+    )
+
+
 def test_the_shipped_calibration_is_as_it_was_written() -> None:
     folder = CONFIGS / "line_3" / "calibration"
     mend = "calibrate"

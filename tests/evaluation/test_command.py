@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -100,6 +101,36 @@ def test_verdicts_are_those_of_the_lines_own_paradigm(
     out = capsys.readouterr().out
     assert "one_step: each kind of defect" in out
     assert "No verdicts" in out
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("--paradigm", "one_step", "norm_guided"),
+        ("--paradigm", "one_step", "--paradigm", "norm_guided"),
+    ],
+)
+def test_paradigms_and_bundles_are_listed_or_repeated(
+    tiny_line: Path, tmp_path: Path, wanted: tuple[str, ...]
+) -> None:
+    file, other = tmp_path / "out.json", another_bundle(tiny_line, tmp_path / "other")
+    bundles = ("--bundle", tiny_line.parent / "bundle", other)
+    assert run("--config", tiny_line, *wanted, *bundles, "--parts", "4", "--json", file) == 0
+    content = json.loads(file.read_text())
+    assert list(content["paradigms"]) == ["one_step", "norm_guided"]
+    assert len(content["bundles"]) == 2
+
+
+def test_ddim_is_evaluated_as_the_line_runs_it(tiny_line: Path, tmp_path: Path) -> None:
+    ddim = ("--set", "reconstruction.paradigm=ddim", "--set", "reconstruction.ddim_steps=3")
+    line = ("--config", tiny_line, "--parts", "8", *ddim)
+    found = {}
+    for eta in (0.0, 0.5):
+        file = tmp_path / f"{eta}.json"
+        assert run(*line, "--set", f"reconstruction.ddim_eta={eta}", "--json", file) == 0
+        (figures,) = json.loads(file.read_text())["paradigms"].values()
+        found[eta] = figures["overall"]["pixel_auroc"]
+    assert found[0.0] != found[0.5]
 
 
 def test_several_bundles_give_mean_and_deviation(tiny_line: Path, tmp_path: Path) -> None:
@@ -215,6 +246,45 @@ def test_a_bundle_that_does_not_fit_is_named(
     assert str(own) not in error
     assert run("--config", tiny_line, "--parts", "2", "--bundle", own, "--bundle", own) == 2
     assert "give each bundle once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts"),
+    [
+        ({"name": "grand"}, ("of the profile grand", "of tiny")),
+        ({"top_k": 3}, ("of the profile tiny, with other sizes", "of tiny")),
+    ],
+)
+def test_bundles_of_two_profiles_are_not_averaged(
+    tiny_line: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, object],
+    texts: tuple[str, ...],
+) -> None:
+    own = tiny_line.parent / "bundle"
+    profile = replace(load_bundle(own).manifest.profile, **changes)
+    other = another_bundle(tiny_line, tmp_path / "other", profile=profile)
+
+    assert run("--config", tiny_line, "--parts", "2", "--bundle", own, other) == 2
+
+    told = capsys.readouterr()
+    assert all(text in told.err for text in (*texts, str(own), str(other)))
+    assert told.out == ""
+
+
+def test_a_paradigm_that_the_device_cannot_run_is_refused_before_the_others_run(
+    tiny_line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
+    line = ("--config", tiny_line, "--set", "model.device=openvino")
+
+    assert run(*line, "--parts", "2", "--paradigm", "all") == 2
+
+    told = capsys.readouterr()
+    assert "paradigm iterative on device openvino: " in told.err
+    assert "reading" not in told.err
+    assert "evaluating" not in told.err
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from evaluation.datasets import (
     LabelledFile,
     LabelledPart,
     at_most,
-    fit_mask,
     labelled_files,
     labelled_parts,
     simulated_parts,
@@ -197,26 +196,6 @@ def test_a_colour_mask_with_alpha_marks_where_it_has_colour(tmp_path: Path) -> N
     assert isinstance(found, LabelledPart)
     assert found.mask is not None
     assert found.mask.sum() == 16 * 24
-
-
-def test_a_mask_is_cut_and_resized_like_the_image() -> None:
-    frame = FRAME.model_copy(update={"region": Region(x=48, y=32, width=96, height=32)})
-    fitted = fit_mask(mask() > 0, frame)
-    expected = np.zeros((64, 96), bool)
-    expected[:, :48] = True
-    np.testing.assert_array_equal(fitted, expected)
-
-
-def test_a_line_thinner_than_a_pixel_of_the_networks_stays() -> None:
-    thin = np.zeros((1280, 1920), bool)
-    thin[100:102] = True
-    fitted = fit_mask(thin, FRAME)
-    assert fitted[5].all()
-    assert fitted.sum() == 96
-
-
-def test_an_empty_mask_stays_empty() -> None:
-    assert not fit_mask(np.zeros((128, 192), bool), FRAME).any()
 
 
 def test_simulated_parts_are_half_defective_with_all_kinds_in_turn() -> None:

@@ -196,6 +196,36 @@ def test_the_paradigm_is_the_bundles_own_unless_the_line_names_another(
     assert (named.other_than("norm_guided"), named.other_than("ddim")) == ("ddim", None)
 
 
+def test_steps_and_eta_of_ddim_make_another_way_of_scoring(make_config: MakeConfig) -> None:
+    ddim = {"reconstruction.paradigm": "ddim"}
+    few = make_config(ddim | {"reconstruction.ddim_steps": 10}).reconstruction
+    noisy = make_config(ddim | {"reconstruction.ddim_eta": 0.5}).reconstruction
+    both = {"reconstruction.ddim_steps": 10, "reconstruction.ddim_eta": 0}
+    assert few.other_than("norm_guided") == few.other_than("ddim") == "ddim with ddim_steps 10"
+    assert noisy.other_than("ddim") == "ddim with ddim_eta 0.5"
+    named = make_config(ddim | both).reconstruction.other_than("ddim")
+    assert named == "ddim with ddim_steps 10, ddim_eta 0.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reconstruction.ddim_steps": 10}, r"reconstruction: .*ddim_steps only with paradigm: d"),
+        (
+            {"reconstruction.ddim_eta": 0.0, "reconstruction.paradigm": "one_step"},
+            "ddim_eta only with paradigm: ddim",
+        ),
+        ({"reconstruction.ddim_steps": 0, "reconstruction.paradigm": "ddim"}, "ddim_steps"),
+        ({"reconstruction.ddim_eta": 1.5, "reconstruction.paradigm": "ddim"}, "ddim_eta"),
+    ],
+)
+def test_settings_of_ddim_that_make_no_sense_are_refused(
+    make_config: MakeConfig, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_config(changes)
+
+
 def test_an_unknown_paradigm_is_refused_with_those_that_there_are(make_config: MakeConfig) -> None:
     with pytest.raises(
         ConfigError, match=r"reconstruction\.paradigm: .*'norm_guided'.*'iterative'"

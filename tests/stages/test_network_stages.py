@@ -16,7 +16,7 @@ from calibration.record import CalibrationRecord, save_and_activate
 from calibration.record_parity import save_parity
 from calibration_records import calibration_record, parity_statement
 from pipeline.chain import Chain, build_stage
-from pipeline.config import LineConfig
+from pipeline.config import LineConfig, Reconstruction
 from pipeline.config_file import line_file, load_line
 from pipeline.config_stages import Stages
 from pipeline.control import StageReport
@@ -29,6 +29,7 @@ from stages.bundle import Bundle
 from stages.device import compute_dtype
 from stages.inspector import Inspector
 from stages.preprocessing.prepare import preparation_settings
+from stages.readiness import load_line_bundle
 from stages.reconstruction.stage import ReconstructionStage, check_bundle
 from stages.reconstruction.stage import build as build_reconstruction
 from stages.segmentation.stage import SegmentationStage, check_calibration
@@ -273,6 +274,26 @@ def test_the_line_chooses_the_paradigm(
     expected = Inspector(bundle, "cpu", paradigm="one_step").inspect(images(1)).reconstructions[0]
     np.testing.assert_array_equal(answer.reconstruction, expected)
     assert not np.array_equal(own.reconstruction, expected)
+
+
+def test_the_line_chooses_steps_and_eta_of_ddim(config: LineConfig, bundle: Bundle) -> None:
+    section = Reconstruction(paradigm="ddim", ddim_steps=3, ddim_eta=0.5)
+    line = config.model_copy(update={"reconstruction": section})
+    stage = build_reconstruction(context(line))
+    stage.open()
+
+    (answer,) = stage.take([prepared(images(1)[0], 1)])
+
+    assert isinstance(answer, ReconstructedFrame)
+    assert answer.bundle_id == bundle.id
+    of_line, own = (
+        Inspector(used, "cpu", paradigm="ddim").inspect(images(1)).reconstructions[0]
+        for used in (load_line_bundle(line), bundle)
+    )
+    np.testing.assert_array_equal(answer.reconstruction, of_line)
+    assert not np.array_equal(of_line, own)
+    diffusion = load_line_bundle(line).manifest.profile.diffusion
+    assert (diffusion.ddim_steps, diffusion.ddim_eta) == (3, 0.5)
 
 
 def test_segmentation_needs_the_calibration_of_its_paradigm(

@@ -5,7 +5,8 @@
     joint      the gradients of the joint batch in one process
 
 Options: `resume`; `nan_at=S`, `interrupt_at=S`: what happens to the last process before or after
-step S; `full`: the first process cannot write large files; `other_images`: of the others.
+step S; `full`: the first process cannot write large files; `other_images`,
+`other_steps`: of the others.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def train(folder: Path, *options: str) -> None:
     session.Trainer = Told  # type: ignore[misc]
     parts = brushed_parts()[:: -1 if "other_images" in options and rank > 0 else 1]
     images, told = image_set(parts, [f"part {i}" for i in range(len(parts))]), ""
-    often = settings(checkpoint_minutes=1e-9)
+    steps = STEPS + 1 if "other_steps" in options and rank > 0 else STEPS
+    often = settings(checkpoint_minutes=1e-9, steps=steps)
     try:
         session.train(images, often, folder / "bundle", resume="resume" in options)
     except LineError as error:

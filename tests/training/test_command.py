@@ -8,6 +8,7 @@ import pytest
 
 from stages.bundle import load_bundle
 from stages.exposure import LEVEL
+from stages.model_profiles import PROFILES
 from training import command
 from training.command import main
 
@@ -40,6 +41,31 @@ def test_a_folder_of_images_becomes_the_lines_bundle(
 
 
 @pytest.mark.usefixtures("tiny_as_compact")
+def test_every_skipped_image_is_listed_in_a_file(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, listing = line.parent / "parts", line.parent / "bundle.training" / "skipped.txt"
+    names = [f"broken {number}.png" for number in range(8)]
+    for name in names:
+        (images / name).write_bytes(b"no image")
+    command = ("--config", line, "--images", images, "--steps", 1, "--device", "cpu")
+
+    assert run(*command) == 0
+
+    shown = capsys.readouterr().out
+    assert shown.count("  skipped broken") == 5
+    assert f"and 3 more skipped\n  all that was skipped: {listing}" in shown
+    lines = listing.read_text().splitlines()
+    assert [text.partition(": ")[0] for text in lines] == names
+    assert all(text.partition(": ")[2] for text in lines)
+
+    for name in names:
+        (images / name).unlink()
+    assert run(*command) == 0
+    assert not listing.exists()
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
 def test_both_networks_may_be_trained_together(line: Path) -> None:
     images = line.parent / "parts"
 
@@ -49,6 +75,38 @@ def test_both_networks_may_be_trained_together(line: Path) -> None:
     made = load_bundle(line.parent / "bundle").manifest.training
     assert (made["reconstruction_share"], made["joint_share"]) == (0.0, 1.0)
     assert made["learning_rate"] == 1e-4
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
+def test_options_reach_the_training_and_what_came_with_the_profile_stays(
+    line: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROFILES, "paper", PROFILES["compact"])
+    plain = ("--images", line.parent / "parts", "--steps", 1, "--device", "cpu")
+    options = [
+        *("--option", "crop_px=32", "--option", "ema_decay=0.5", "--option", "batch_size=2"),
+        *("--option", "noise_schedule=cosine", "--option", "segmentation_rate=1e-3"),
+    ]
+
+    assert run("--config", line, *plain, "--profile", "paper", *options) == 0
+
+    manifest = load_bundle(line.parent / "bundle").manifest
+    made = manifest.training
+    assert (made["crop_px"], made["ema_decay"], made["batch_size"]) == (32, 0.5, 2)
+    assert (made["learning_rate"], made["segmentation_rate"]) == (1e-4, 1e-3)
+    assert (made["exposure"], made["kinds"], made["clip_norm"]) == ("as_is", ["perlin"], None)
+    assert made["brightness_jitter"] == 0.0
+    assert manifest.profile.diffusion.schedule == "cosine"
+
+
+def test_a_wrong_option_ends_with_code_2_before_images_are_read(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ("--images", line.parent / "none", "--steps", 1)
+
+    assert run("--config", line, *plain, "--option", "ema_decay=2") == 2
+
+    assert "ema_decay: Input should be less than 1, not 2" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny_as_compact")

@@ -60,7 +60,7 @@ class Rig:
         folder: Path,
         merits: tuple[float, ...] = (0.5, 0.9, 0.7, 0.6, 0.5),
         tick_s: float = 0.0,
-        identity: str = "tiny",
+        images: str = "some",
         **changes: object,
     ) -> None:
         plain = {"profile": "tiny", "crop_px": 32, "device": "cpu", "warm_up_steps": 2}
@@ -69,7 +69,8 @@ class Rig:
             ViewSource(normals, settings), Synthesizer(), settings, 1, torch.device("cpu")
         )
         self.records, self._merits = Records(), iter(merits)
-        surroundings = Surroundings(folder, identity, self._validate, self.records, Clock(tick_s))
+        told = {"images": images, "seed": "0"}
+        surroundings = Surroundings(folder, told, self._validate, self.records, Clock(tick_s))
         self.loop = Loop(self.trainer, settings, surroundings)
 
     def _validate(self) -> Figures:
@@ -183,9 +184,9 @@ def test_weights_that_are_not_finite_never_reach_the_checkpoint(
 
 def test_a_checkpoint_of_another_training_is_refused(normals: np.ndarray, tmp_path: Path) -> None:
     Rig(normals, tmp_path, steps=1).loop.run()
-    other = Rig(normals, tmp_path, steps=1, identity="tiny, other images")
+    other = Rig(normals, tmp_path, steps=1, images="others")
 
-    with pytest.raises(InputError, match=r"another training: tiny; this one is: tiny, other"):
+    with pytest.raises(InputError, match=r"another training: images some; this one has: images o"):
         other.loop.resume()
 
 

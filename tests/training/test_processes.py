@@ -216,7 +216,8 @@ def test_two_processes_stop_at_the_same_step_and_resume_exactly(
     [
         ("nan_at=5", "step 5 is not taken"),
         ("full", "checkpoint.pt cannot be written"),
-        ("other_images", "do not all train on the same as the first, which has profile tiny"),
+        ("other_images", "do not all train on the same as the first, which has images 32 with"),
+        ("other_steps", "do not all train on the same as the first, which has steps 12: give all"),
     ],
 )
 def test_a_fault_of_one_process_ends_all_with_the_same_error(

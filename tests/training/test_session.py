@@ -114,10 +114,66 @@ def test_a_resume_with_another_profile_is_refused_and_leaves_the_bundle(
     bundle = train(good_parts, settings(tiny_profile, steps=1), tmp_path / "bundle")
     monkeypatch.setitem(PROFILES, "other", replace(PROFILES[tiny_profile], name="other"))
 
-    with pytest.raises(InputError, match=r"another training: profile tiny.*this one is: profile o"):
+    with pytest.raises(
+        InputError, match=r"another training: profile tiny; this one has: profile o"
+    ):
         train(good_parts, settings("other", steps=2), tmp_path / "bundle", resume=True)
 
     assert load_bundle(tmp_path / "bundle").id == bundle.id
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"exposure": "evened"}, "exposure as_is; this one has: exposure evened"),
+        ({"flip_vertical": True}, "flip_vertical False; this one has: flip_vertical True"),
+        (
+            {"kinds": ("scratch", "chip")},
+            "kinds .*'dent'.*; this one has: kinds .'scratch', 'chip'",
+        ),
+        (
+            {"seed": 1, "joint_share": 1.0},
+            "seed 0, joint_share 0.36; this one has: seed 1, joint_s",
+        ),
+        ({"learning_rate": 1e-4}, "learning_rate 0.002; this one has: learning_rate 0.0001"),
+    ],
+)
+def test_a_resume_with_other_options_is_refused_and_says_which(
+    good_parts: ImageSet,
+    tiny_profile: str,
+    tmp_path: Path,
+    changed: dict[str, object],
+    message: str,
+) -> None:
+    before = {"exposure": "as_is", "surface": False}
+    train(good_parts, settings(tiny_profile, steps=1, **before), tmp_path / "bundle")
+
+    others = settings(tiny_profile, steps=2, **(before | changed))
+    with pytest.raises(InputError, match=f"another training: {message}"):
+        train(good_parts, others, tmp_path / "bundle", resume=True)
+
+
+def test_a_resume_with_another_budget_and_other_periods_goes_on(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path
+) -> None:
+    train(good_parts, settings(tiny_profile, steps=1), tmp_path / "bundle")
+    longer = settings(tiny_profile, steps=2, validation_minutes=1, checkpoint_minutes=1)
+
+    bundle = train(good_parts, longer, tmp_path / "bundle", resume=True)
+
+    assert bundle.manifest.validation["step"] == 2
+
+
+def test_the_schedule_that_is_asked_for_is_the_bundles(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path
+) -> None:
+    wanted = settings(tiny_profile, steps=1, noise_schedule="linear", beta_end=0.03)
+
+    bundle = train(good_parts, wanted, tmp_path / "bundle")
+
+    own = PROFILES[tiny_profile]
+    diffusion = load_bundle(bundle.folder).manifest.profile.diffusion
+    assert diffusion == replace(own.diffusion, beta_end=0.03) != own.diffusion
 
 
 def test_a_resume_with_other_images_is_refused(

@@ -93,5 +93,10 @@ def test_images_are_seen_at_the_products_exposure(product: Product) -> None:
     assert np.median(evened, axis=(1, 2, 3)) == pytest.approx(110, abs=2)
 
 
-def test_what_processes_must_agree_on(product: Product, good_parts: ImageSet) -> None:
-    assert product.identity == (f"profile tiny, 32 images with digest {good_parts.digest}, seed 0")
+def test_what_a_checkpoint_belongs_to(product: Product, good_parts: ImageSet) -> None:
+    identity = product.identity
+
+    assert identity["profile"] == "tiny"
+    assert identity["images"] == f"32 with digest {good_parts.digest}"
+    free = {"minutes", "steps", "device", "validation_minutes", "checkpoint_minutes"}
+    assert identity.keys() == (TrainingSettings.model_fields.keys() - free) | {"images"}

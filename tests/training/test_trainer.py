@@ -211,3 +211,18 @@ def test_a_step_reports_its_phase_and_the_time_it_waited_for_images(
     assert report.phase is phase
     assert report.painting_s == 1.0  # one batch, between two readings
     assert report.step_s == 3.0
+
+
+def test_gradients_are_clipped_only_if_the_settings_say_so(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    norms = {}
+    for limit in (None, 1e-3):
+        trainer = trainer_of(normals, tiny_profile, clip_norm=limit)
+        reported = trainer.step(0.0).gradient_norm
+        gradients = [p.grad for p in trainer.unet.parameters() if p.grad is not None]
+        norms[limit] = (reported, float(torch.stack([g.norm() for g in gradients]).norm()))
+
+    assert norms[None][0] == pytest.approx(norms[None][1], rel=1e-4)
+    assert norms[1e-3][0] == pytest.approx(norms[None][0], rel=1e-4)
+    assert norms[1e-3][1] == pytest.approx(1e-3, rel=1e-2)

@@ -249,6 +249,54 @@ def test_ddim_of_one_step_is_one_step_from_there(images: Tensor, noise: Noise) -
     assert not torch.allclose(many, expected, atol=0.01)
 
 
+class Drawn:
+    """Noise that keeps which fields were asked for, and has only some of them."""
+
+    def __init__(self, noise: Noise, only: set[int] | None = None) -> None:
+        self.noise, self.only = noise, only
+        self.asked: list[int] = []
+
+    def __getitem__(self, index: int) -> Tensor:
+        assert self.only is None or index in self.only, f"field {index} was drawn"
+        self.asked.append(index)
+        return self.noise[index]
+
+
+def test_ddim_with_eta_0_is_deterministic_and_draws_no_further_noise(
+    images: Tensor, noise: Noise
+) -> None:
+    """Of all noise it needs the field that brings the image to t_big; not even the generator of
+    PyTorch is touched, and other fields of the same seed would change nothing.
+    """
+    other = NoiseFields(77, (8, 8, 3))
+    mixed = [other[0], noise[1], *(other[index] for index in range(2, 403))]
+    state = torch.get_rng_state()
+    drawn = [Drawn(noise, {1}), Drawn(noise, {1}), Drawn(mixed)]
+
+    first, again, elsewhere = (
+        ddim(Elementwise(), SCHEDULE, images, fields, SETTINGS) for fields in drawn
+    )
+
+    assert torch.equal(first, again)
+    assert torch.equal(first, elsewhere)
+    assert [fields.asked for fields in drawn] == [[1]] * 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_ddim_with_eta_draws_a_field_for_each_step_but_the_last(
+    images: Tensor, noise: Noise
+) -> None:
+    few = DiffusionSettings(ddim_steps=3, ddim_eta=0.5)
+    model, fields = Elementwise(), Drawn(noise)
+
+    found = ddim(model, SCHEDULE, images, fields, few)
+
+    assert fields.asked == [1, *(2 + t[0] for t in model.calls[:-1])]
+    assert len(fields.asked) == 3
+    quiet = ddim(Elementwise(), SCHEDULE, images, noise, DiffusionSettings(ddim_steps=3))
+    assert not torch.allclose(found, quiet, atol=0.01)
+
+
 def test_ddim_of_every_step_with_eta_1_is_iterative(products: Tensor) -> None:
     settings = DiffusionSettings(ddim_steps=1000, ddim_eta=1)
     found = ddim(knows_the_product, SCHEDULE, products, FIELDS, settings)
