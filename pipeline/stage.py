@@ -73,11 +73,14 @@ class TimedStage(Stage, Protocol):
 class OverlappingStage(Stage, Protocol):
     """A stage whose device works on one batch while the loop collects the next.
 
-    Its `take` may keep results back; the loop then asks for them.
+    Its `take` begins a batch and hands over nothing of an earlier one: what it raises is laid to
+    the parts that it was given, which are then tried one by one. The loop asks for the results.
     """
 
     def settle(self, wait: bool) -> Iterable[Message]:
-        """Hand over what has been computed since; with `wait`, all that was taken."""
+        """Hand over what has been computed since, a Failure for a part whose result cannot be had;
+        with `wait`, all that was taken. Raises DeviceError, and nothing for the sake of one part.
+        """
 
 
 def stamps_of(message: Message) -> tuple[Stamp, ...] | None:

@@ -253,7 +253,7 @@ class StageLoop:
                 self._separate([message], single)
 
     def _settle(self, *, wait: bool = False) -> int:
-        """Send on what a device has finished; one that fails ends the process."""
+        """Send on what a device has finished; a device that fails ends the process."""
         if self._overlapping is None:
             return 0
         return self._emit(self._overlapping.settle(wait))

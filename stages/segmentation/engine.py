@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -66,6 +66,10 @@ class Segmenter:
         return Segmentation(
             cast("NDArray[np.float32]", scores), cast("NDArray[np.float16]", anomaly_maps)
         )
+
+    def land_each(self, flight: Flight) -> Iterator[tuple[np.float32, NDArray[np.float16]]]:
+        """The same part by part: score and map (H, W) of each."""
+        return zip(*self.land(flight), strict=True)
 
     def _compare(self, frames: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) frames uint8 and reconstructions float16 -> (B,) scores, (B, H, W) maps."""
