@@ -20,7 +20,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from stages.execution import Execution
-from stages.lanes.cpu import Landed
+from stages.lanes.cpu import Landed, alone_and_full
 from stages.lanes.flight import Arrays, Flight, Function
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -49,6 +49,10 @@ class OpenVinoLane:
             queue.start_async(image, userdata=index)
         queue.wait_all()
         return Landed(outputs.joined(), 1e3 * (time.perf_counter() - started_s))
+
+    def warm_sizes(self, most: int) -> tuple[int, ...]:
+        """One image, and a full batch."""
+        return alone_and_full(most)
 
     def _queue(self, threads: int) -> openvino.AsyncInferQueue:
         """As many images at a time as there are threads."""

@@ -26,7 +26,7 @@ class ReconstructionStage:
         self._log = context.log
 
     def open(self) -> None:
-        """Load the bundle and run each size of batch once. Raises BundleError."""
+        """Load the bundle and make ready for every size of batch. Raises BundleError."""
         set_threads(self._config.stages.reconstruction.threads)
         bundle = load_line_bundle(self._config)
         self._bundle_id = bundle.id
@@ -34,7 +34,7 @@ class ReconstructionStage:
         self._in_flight = InFlight(
             "reconstruction", self._engine.land, self._reconstructed, self._log
         )
-        self._engine.warm_up((1, self._config.batch.size))
+        self._engine.open_for(self._config.batch.size)
         execution = self._engine.execution
         self._log.info(
             "bundle %s, %s, on %s in %s",

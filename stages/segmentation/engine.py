@@ -78,6 +78,10 @@ class Segmenter:
         maps = anomaly_map(self._network(x_0, x_0_hat)[:, 0], self._surface, x_0)
         return image_score(maps, self._top_k), maps.half()
 
+    def open_for(self, most: int) -> None:
+        """Runs, or captures, what batches of up to `most` images need before the first part."""
+        self.warm_up(self._lane.warm_sizes(most))
+
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
         """Runs each batch size once, so that the first part of a shift is not the slow one."""
         for size in batch_sizes:

@@ -28,7 +28,10 @@ class SegmentationStage:
         self._log = context.log
 
     def open(self) -> None:
-        """Load bundle and calibration. Raises BundleError and CalibrationError."""
+        """Load bundle and calibration, and make ready for every size of batch.
+
+        Raises BundleError and CalibrationError.
+        """
         config = self._config
         set_threads(config.stages.segmentation.threads)
         bundle = load_line_bundle(config)
@@ -42,7 +45,7 @@ class SegmentationStage:
         device = config.stages.segmentation.device_of(self._worker, config.model.device)
         self._engine = Segmenter(bundle, device)
         self._in_flight = InFlight("segmentation", self._engine.land_each, self._result, self._log)
-        self._engine.warm_up((1, config.batch.size))
+        self._engine.open_for(config.batch.size)
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
         """Starts a batch, one result for each message; `settle` gives what becomes of it."""

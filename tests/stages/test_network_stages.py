@@ -35,7 +35,8 @@ from pipeline.wire import Decoder, Encoder
 from stages.bundle import Bundle
 from stages.device import compute_dtype
 from stages.inspector import Inspector
-from stages.lanes.cuda import SLOTS
+from stages.lanes.cpu import CpuLane
+from stages.lanes.cuda import SLOTS, CudaLane
 from stages.preprocessing.prepare import preparation_settings
 from stages.reconstruction.stage import ReconstructionStage, check_bundle
 from stages.reconstruction.stage import build as build_reconstruction
@@ -121,6 +122,24 @@ def through(stage: ReconstructionStage | SegmentationStage, frames: Sequence[Mes
     """What a stage makes of a batch."""
     assert list(stage.take(frames)) == []
     return list(stage.settle(wait=True))
+
+
+@pytest.mark.usefixtures("bundle", "threads")
+@pytest.mark.parametrize("build", [build_reconstruction, build_segmentation])
+def test_all_that_a_lane_has_to_prepare_is_prepared_before_the_first_part(
+    config: LineConfig, build: Callable[[StageContext], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    submit = CpuLane.submit
+
+    def submitting(lane: CpuLane, *arrays: np.ndarray) -> Any:
+        sizes.append(len(arrays[0]))
+        return submit(lane, *arrays)
+
+    monkeypatch.setattr(CpuLane, "submit", submitting)
+    monkeypatch.setattr(CpuLane, "warm_sizes", CudaLane.warm_sizes)
+    build(context(config)).open()
+    assert sizes == [4, 2, 1], "batches of up to four parts"
 
 
 def test_a_batch_is_reconstructed_part_by_part(
