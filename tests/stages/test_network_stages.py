@@ -34,6 +34,7 @@ from pipeline.stage import StageContext
 from pipeline.wire import Decoder, Encoder
 from stages.bundle import Bundle
 from stages.device import compute_dtype
+from stages.execution import Execution
 from stages.inspector import Inspector
 from stages.lanes.cpu import CpuLane
 from stages.lanes.cuda import SLOTS, CudaLane
@@ -185,7 +186,7 @@ def test_both_stages_in_one_process_give_the_scores_of_the_inspector(
     stages = {"segmentation": {"with": "reconstruction"}}
     model = config.model.model_copy(update={"device": device})
     shared = with_stages(config.model_copy(update={"model": model}), stages)
-    dtype = str(compute_dtype(torch.device(device))).removeprefix("torch.")
+    dtype = Execution(device).computes_in
     save_and_activate(config.calibration.folder, calibration(bundle.id, dtype=dtype))
     chain = build_stage(row_named("reconstruction+segmentation", rows(shared)), context(shared))
     assert isinstance(chain, Chain)

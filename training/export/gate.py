@@ -14,7 +14,7 @@ from calibration.record import load_line_calibration
 from evaluation.compare import Candidate
 from evaluation.evaluate import LabelledParts
 from evaluation.near_threshold import ScoredPart
-from evaluation.parity import TOLERANCES, Deviation, Mode, Reference
+from evaluation.parity import TOLERANCES, Deviation, Mode, Reference, refusal_of
 from evaluation.parity_gate import (
     deviations_of,
     reference_of,
@@ -22,7 +22,7 @@ from evaluation.parity_gate import (
     thread_counts,
     with_blends,
 )
-from evaluation.parity_report import deviation_table, near_text, refusal_of
+from evaluation.parity_report import deviation_table, near_text
 from evaluation.reference import WORDS, EagerReference
 from pipeline.errors import CalibrationError
 from stages.reconstruction.paradigms import PARADIGMS
