@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.bell import Bell
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
+from pipeline.device_times import DeviceTimes
 from pipeline.messages import MOST_TEXT, Failure, Message, Reason, Stamp
 
 NEVER_NS = 1 << 63
@@ -24,7 +25,8 @@ NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
 class StageContext:
     """What the loop tells a stage when it builds it.
 
-    A thread of the stage rings the `bell` when there is something for `tick` to do.
+    A thread of the stage rings the `bell` when there is something for `tick` to do. Where it has a
+    device, it notes in `device_times` what its batches took there, for the loop's beats.
     """
 
     config: LineConfig
@@ -32,6 +34,7 @@ class StageContext:
     worker: int
     log: logging.Logger
     bell: Bell = field(default_factory=Bell)
+    device_times: DeviceTimes = field(default_factory=DeviceTimes)
 
 
 class Stage(Protocol):

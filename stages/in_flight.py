@@ -7,7 +7,6 @@ goes wrong with a result costs the parts of that result, whatever was begun mean
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
@@ -15,7 +14,7 @@ from typing import Generic, TypeVar
 from pipeline.errors import DeviceError
 from pipeline.logs import part_extra
 from pipeline.messages import Failure, Message
-from pipeline.stage import stage_fault
+from pipeline.stage import StageContext, stage_fault
 from stages.lanes.flight import Flight
 
 T = TypeVar("T", bound=Message)
@@ -29,7 +28,8 @@ class InFlight(Generic[T, R]):
     """What was submitted for which messages, oldest first.
 
     `land` takes the results of a batch out of its flight, one for each message, and `answer` makes
-    of a message and its result what the stage hands over.
+    of a message and its result what the stage hands over. What each batch took on the device is
+    noted under the name of the stage.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class InFlight(Generic[T, R]):
         stage: str,
         land: Callable[[Flight], Iterable[R]],
         answer: Callable[[T, R], Message],
-        log: logging.Logger,
+        context: StageContext,
     ) -> None:
-        self._stage, self._land, self._answer, self._log = stage, land, answer, log
+        self._stage, self._land, self._answer = stage, land, answer
+        self._log, self._times = context.log, context.device_times
         self._flights: deque[tuple[Sequence[T], Flight]] = deque()
 
     def add(self, messages: Sequence[T], flight: Flight) -> None:
@@ -61,12 +62,14 @@ class InFlight(Generic[T, R]):
     def _answers(self, messages: Sequence[T], flight: Flight) -> Iterator[Message]:
         try:
             pairs = list(zip(messages, self._land(flight), strict=True))
+            took = flight.timing()
         except DeviceError:  # which would spoil the batches after this one, too
             raise
         except Exception as error:  # the outermost loop around a batch's results
             self._log.exception("no results for %d parts", len(messages))
             yield from (self._fault(message, error) for message in messages)
             return
+        self._times.add(self._stage, took.upload_ms + took.download_ms, took.compute_ms)
         for message, result in pairs:
             yield self._answered(message, result)
 

@@ -22,7 +22,7 @@ class ReconstructionStage:
     """Feeds the engine with the batches that the loop forms."""
 
     def __init__(self, context: StageContext) -> None:
-        self._config, self._worker = context.config, context.worker
+        self._context, self._config, self._worker = context, context.config, context.worker
         self._log = context.log
 
     def open(self) -> None:
@@ -32,7 +32,7 @@ class ReconstructionStage:
         self._bundle_id = bundle.id
         self._engine = line_reconstructor(self._config, bundle, self._worker)
         self._in_flight = InFlight(
-            "reconstruction", self._engine.land, self._reconstructed, self._log
+            "reconstruction", self._engine.land, self._reconstructed, self._context
         )
         self._engine.open_for(self._config.batch.size)
         execution = self._engine.execution

@@ -24,7 +24,7 @@ class SegmentationStage:
     """Scores the batches that the loop forms, and finds the defects that people are shown."""
 
     def __init__(self, context: StageContext) -> None:
-        self._config, self._worker = context.config, context.worker
+        self._context, self._config, self._worker = context, context.config, context.worker
         self._log = context.log
 
     def open(self) -> None:
@@ -44,7 +44,9 @@ class SegmentationStage:
         self._pixel_threshold = calibration.pixel_threshold
         device = config.stages.segmentation.device_of(self._worker, config.model.device)
         self._engine = Segmenter(bundle, device)
-        self._in_flight = InFlight("segmentation", self._engine.land_each, self._result, self._log)
+        self._in_flight = InFlight(
+            "segmentation", self._engine.land_each, self._result, self._context
+        )
         self._engine.open_for(config.batch.size)
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ import pytest
 
 from loop_parts import SECOND_NS, SMALL, PlainStage, Until, frame, row, send_all, sequences, take
 from pipeline.messages import CapturedFrame, Message, PreparedFrame, Reason, Stamp
+from pipeline.stage import StageContext
 from stages.in_flight import InFlight
 from stages.lanes.flight import Arrays, Flight, Timing
 
@@ -137,7 +137,7 @@ class Late(Flight):
         return (np.zeros(self._parts),)
 
     def timing(self) -> Timing:
-        return Timing(0.0, 0.0, 0.0)
+        return Timing(2.0, 30.0, 2.0)
 
 
 class Overlapping(PlainStage):
@@ -146,8 +146,10 @@ class Overlapping(PlainStage):
     def __init__(self, spoilt: int) -> None:
         super().__init__()
         self.arrival, self._spoilt = threading.Event(), spoilt
+
+    def fly(self, context: StageContext) -> None:
         self._in_flight: InFlight[Any, Any] = InFlight(
-            "toy", lambda flight: flight.land()[0], self._answer, logging.getLogger("toy")
+            "toy", lambda flight: flight.land()[0], self._answer, context
         )
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
@@ -169,6 +171,7 @@ def test_an_error_in_a_result_is_laid_to_its_part_and_not_to_the_batch_begun_aft
 ) -> None:
     stage = Overlapping(spoilt=1)
     line = station(row(size=2, max_wait_ms=10_000), stage)
+    stage.fly(line.loop._context)
     outlet, prepared = line.ways()
     failures = line.inlet("preprocessing", "failure")
     until(outlet.room)
@@ -182,3 +185,6 @@ def test_an_error_in_a_result_is_laid_to_its_part_and_not_to_the_batch_begun_aft
     until(lambda: line.turn() and line.beats and line.beats[-1].sent.get("prepared") == 3)
     assert line.beats[-1].failed == 1
     assert stage.batches == [[1, 2], [3, 4]], "nothing is computed twice"
+    load = line.beats[-1].load
+    assert load.copy_ms["toy"].p50 == pytest.approx(4, rel=0.02)
+    assert load.device_ms["toy"].p50 == pytest.approx(30, rel=0.02)
