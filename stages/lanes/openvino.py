@@ -63,14 +63,14 @@ class OpenVinoLane:
                 "NUM_STREAMS": threads,
                 "ENABLE_CPU_PINNING": False,  # other processes of the line compute here too
             }
-            compiled = _core().compile_model(self._model, "CPU", plan)
+            compiled = core().compile_model(self._model, "CPU", plan)
             self._queues[threads] = openvino.AsyncInferQueue(compiled, threads)
         return self._queues[threads]
 
 
 @cache
-def _core() -> openvino.Core:
-    """One for the life of the process: each puts up a stack for signals, and of two that end in the
+def core() -> openvino.Core:
+    """OpenVINO, one for the life of the process: each puts up a stack for signals, and of two that end in the
     order in which they began, the second puts the first one's back, which is gone. The next signal
     would then end the process.
     """
