@@ -70,9 +70,9 @@ class OpenVinoLane:
 
 @cache
 def core() -> openvino.Core:
-    """OpenVINO, one for the life of the process: each puts up a stack for signals, and of two that end in the
-    order in which they began, the second puts the first one's back, which is gone. The next signal
-    would then end the process.
+    """OpenVINO, one for the life of the process: each puts up a stack for signals, and of two that
+    end in the order in which they began, the second puts the first one's back, which is gone. The
+    next signal would then end the process.
     """
     return openvino.Core()
 

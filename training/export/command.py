@@ -43,8 +43,9 @@ the file
 the gate
   onnxruntime, or OpenVINO for its own form, scores parts from the file, on the CPU, in batches of
   1, 2 and 5, and blends of a passing and a rejected part that lie near the threshold. A score may
-  move by 0.001 of its log odds from that of the line's own networks in float32, and no verdict further from the threshold may
-  change. Otherwise it is deleted, and the command ends with exit code 1 and the figures.
+  move by 0.001 of its log odds from that of the line's own networks in float32, and no verdict
+  further from the threshold may change. Otherwise it is deleted, and the command ends with exit
+  code 1 and the figures.
 
 examples
   train_line export --line 3 --onnx line_3.onnx
