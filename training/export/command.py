@@ -73,7 +73,7 @@ def export_line(argv: Sequence[str]) -> int:
         _export_onnx(candidate, _labelled(arguments, candidate.config), file)
     else:
         file = arguments.openvino / f"{name}.xml"
-        check_folder("--openvino", arguments.openvino, OF_AN_EXPORT, "export")
+        check_folder("--openvino", arguments.openvino, OF_AN_EXPORT, "an export")
         _export_openvino(candidate, _labelled(arguments, candidate.config), file)
     height, width = candidate.bundle.manifest.image_size_px
     files = [file] if arguments.openvino is None else [file, file.with_suffix(".bin")]

@@ -116,7 +116,7 @@ def test_a_folder_with_anything_else_is_not_replaced(
     pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
     (tmp_path / "mine.txt").write_text("")
     assert export("--openvino", tmp_path) == 2
-    assert "holds 'mine.txt', which is not of a export" in capsys.readouterr().err
+    assert "holds 'mine.txt', which is not of an export" in capsys.readouterr().err
 
 
 def test_openvino_is_named_where_it_is_missing(
