@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.line_choice import LineChoice, bare_loop
-from benchmarks.line_figures import Run, complete, inspected_ms, percentiles_of, uninspected
+from benchmarks.line_figures import Run, inspected_ms, percentiles_of, uninspected
 from benchmarks.line_report import Finding, heading
 from benchmarks.line_run import PATIENT, run_line, unwatched_line
-from benchmarks.shown_camera import Phase
 from benchmarks.spread import Spread, spread
 from benchmarks.table import text_table
 
@@ -60,8 +59,7 @@ def measure_ratio(
     """Rounds of bare loop, line at full speed, drawing its parts and with parts drawn beforehand,
     and line at each load, in percent of the first of these speeds.
 
-    At full speed and drawing nobody reads the verdicts; else they are read as a PLC reads them.
-    Raises
+    At full speed nobody reads the verdicts; at a load they are read as a PLC reads them. Raises
     LineError where a line fails, or does not inspect a part at full speed.
     """
     wanted = sorted({*loads, HALF})
@@ -87,7 +85,7 @@ def measure_ratio(
 def _round(choice: LineChoice, parts: int, loads: Sequence[float], batch: int) -> Round:
     bare = bare_loop(choice, max(5, parts // batch // 2))
     full = unwatched_line(choice, parts)
-    shown = complete(run_line(choice, PATIENT, phases=[Phase(None, parts)]).summary)
+    shown = unwatched_line(choice, parts, shown=True)
     rate = full["parts_per_second"]
     runs = {}
     for load in loads:

@@ -10,7 +10,6 @@ from benchmarks import line_ratio
 from benchmarks.line_choice import LineChoice
 from benchmarks.line_figures import Run
 from benchmarks.line_ratio import DRAWN, SHOWN, measure_ratio
-from benchmarks.shown_camera import Phase
 from heard_arrivals import arrival
 from pipeline.config_file import line_file
 
@@ -34,20 +33,16 @@ class Lines:
 
     def __init__(self) -> None:
         self.parts: list[int | None] = []
-        self.shown: list[tuple[Phase, ...]] = []
+        self.full: list[tuple[int, bool]] = []
 
-    def unwatched(self, _choice: LineChoice, _parts: int) -> dict[str, Any]:
-        return self._summary(32.0)
+    def unwatched(self, _choice: LineChoice, parts: int, *, shown: bool = False) -> dict[str, Any]:
+        self.full.append((parts, shown))
+        return self._summary(44.0 if shown else 32.0)
 
-    def run(
-        self, _choice: LineChoice, _settings: object, *, parts: int | None = None, phases: Any = ()
-    ) -> Run:
-        if phases:
-            self.shown.append(tuple(phases))
-        else:
-            self.parts.append(parts)
+    def run(self, _choice: LineChoice, _settings: object, *, parts: int | None = None) -> Run:
+        self.parts.append(parts)
         took = [arrival(number, 100 * number, 150) for number in range(1, 11)]
-        return Run(self._summary(44.0 if phases else 16.0), took)
+        return Run(self._summary(16.0), took)
 
     def _summary(self, rate: float) -> dict[str, Any]:
         return {
@@ -71,7 +66,7 @@ def test_a_round_has_the_ratio_with_drawing_and_the_one_without(
 ) -> None:
     found = measure_ratio(LineChoice(line_file(3), ()), 2, 400, [80.0], 8)
     assert {name: found.ratios[name].median for name in (DRAWN, SHOWN)} == {DRAWN: 0.8, SHOWN: 1.1}
-    assert lines.shown == [(Phase(None, 400),)] * 2
+    assert lines.full == [(400, False), (400, True)] * 2
     rounds = capsys.readouterr().err.splitlines()
     assert (
         rounds
