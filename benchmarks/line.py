@@ -8,10 +8,13 @@
 
 Without --sizes, --workers, --overload and --endurance it measures throughput against the same
 networks in a bare loop, and latency by load. Each round runs the bare loop, then the line as its
-user does (`run_line`), with the camera as fast as the line takes its parts, then the line at each
-load of --loads, in percent of that throughput; rounds alternate, so that a machine whose speed
-drifts is fair to all, and ratios are formed within a round. Latency runs from the capture to the
-verdict's arrival at an MQTT reader.
+user does (`run_line`), with the camera as fast as the line takes its parts, then the same with
+parts drawn beforehand, then the line at each load of --loads, in percent of the first throughput;
+rounds alternate, so that a machine whose speed drifts is fair to all, and ratios are formed within
+a round. There are two: `line / bare loop`, where the simulated camera draws every part on the cores
+that the line computes on, and `line, parts drawn beforehand / bare loop`, where it does not, as the
+bare loop does not. Latency runs from the capture to the verdict's arrival at an MQTT reader; at a
+load so many parts are shown as --parts says.
 
 --sizes and --workers run the line with frames of other sizes, or with so many workers in one of the
 stages that compute, as fast as it takes its parts and at half of that. --overload runs half load,

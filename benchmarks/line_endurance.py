@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.line_choice import LineChoice, bare_loop
-from benchmarks.line_figures import Run, complete
+from benchmarks.line_figures import Run, complete, inspected_ms, percentiles_of
 from benchmarks.line_report import Finding, heading
 from benchmarks.line_run import PATIENT, watched_line
 from benchmarks.process_memory import Memory, line_memory, total
@@ -122,9 +122,21 @@ def judge(
         f"{limits.memory_mb:.0f}), {whole.last.own_mb:.0f} MB with shared pages counted once; "
         f"ratio to {first} parts {ratio.text(4)}, allowed {1 + limits.growth:.2f}"
     )
-    text = "\n".join((heading(bare), title, "", _table(growths), verdict))
+    text = "\n".join((heading(bare), title, "", _table(growths), verdict, _latency_text(run)))
     name = f"memory at {parts} / {first} parts"
     return Finding(content, text, {name: ratio}, _faults(whole, limits))
+
+
+def _latency_text(run: Run) -> str:
+    """At full speed the queues are full: it is mostly waiting."""
+    latencies_ms = inspected_ms(run.arrivals)
+    if not latencies_ms:
+        return "no verdict of an inspected part was heard"
+    found = percentiles_of(latencies_ms)
+    return (
+        "from capture to the verdict at an MQTT reader, as fast as the line takes its parts: "
+        f"p50 {found.p50:.0f} ms, p90 {found.p90:.0f} ms, p99 {found.p99:.0f} ms"
+    )
 
 
 def memory_at(readings: Sequence[Reading], parts: int, of: Callable[[Reading], Memory]) -> Memory:

@@ -40,8 +40,12 @@ class Overload:
     parts: int
     inspected: int
     reasons: dict[str, int]
+    before_p50_ms: float
+    before_p90_ms: float
     before_p99_ms: float
     usual_ms: float
+    overload_p50_ms: float | None
+    overload_p90_ms: float | None
     overload_p99_ms: float | None
     recovery_parts: int | None
     recovery_s: float | None
@@ -101,8 +105,9 @@ def judge(
     if not (during and after):
         raise LineError("no verdict of a whole phase was heard; look at the line with run_line")
     before_ms = inspected_ms(before)
-    before_p99_ms, usual_ms = percentiles_of(before_ms).p99, max(before_ms)
+    usual, usual_ms = percentiles_of(before_ms), max(before_ms)
     in_time_ms = inspected_ms(during)
+    found = percentiles_of(in_time_ms) if in_time_ms else None
     duration_s = _span_s(during[:1], after[:1])
     back = first_usual(after, usual_ms, batch)
     passes = [it for it in arrivals if it.verdict.verdict is Verdict.PASS]
@@ -113,9 +118,13 @@ def judge(
         parts=len(during),
         inspected=len(in_time_ms),
         reasons=uninspected(during),
-        before_p99_ms=before_p99_ms,
+        before_p50_ms=usual.p50,
+        before_p90_ms=usual.p90,
+        before_p99_ms=usual.p99,
         usual_ms=usual_ms,
-        overload_p99_ms=percentiles_of(in_time_ms).p99 if in_time_ms else None,
+        overload_p50_ms=found.p50 if found else None,
+        overload_p90_ms=found.p90 if found else None,
+        overload_p99_ms=found.p99 if found else None,
         recovery_parts=back,
         recovery_s=None if back is None else _span_s(after[:1], after[back : back + 1]),
         passed_late=sum(it.verdict.late for it in passes),
@@ -166,8 +175,12 @@ def _text(found: Sequence[Overload]) -> str:
             "inspected/s",
             "of throughput",
             "inspected",
+            "p50 ms",
+            "p90 ms",
             "p99 ms",
-            "before, p99 ms",
+            "before, p50 ms",
+            "p90 ms",
+            "p99 ms",
             "recovery parts",
             "recovery s",
             "PASS late",
@@ -192,8 +205,8 @@ def _row(place: int, one: Overload) -> list[str]:
         f"{one.inspected_per_second:.1f}",
         f"{one.kept:.2f}",
         str(one.inspected),
-        _figure(one.overload_p99_ms, 0),
-        f"{one.before_p99_ms:.0f}",
+        *(_figure(it, 0) for it in (one.overload_p50_ms, one.overload_p90_ms, one.overload_p99_ms)),
+        *(f"{it:.0f}" for it in (one.before_p50_ms, one.before_p90_ms, one.before_p99_ms)),
         _figure(one.recovery_parts, 0),
         _figure(one.recovery_s, 2),
         str(one.passed_late),

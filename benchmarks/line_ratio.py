@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,27 +18,46 @@ from benchmarks.table import text_table
 HALF = 50.0
 """The load whose hops are printed beside those at full load."""
 LEAST_PARTS = 40
+SHARES = ("p50", "p90", "p99")
+DRAWN, SHOWN = "line / bare loop", "line, parts drawn beforehand / bare loop"
+"""Names of the ratios: with a camera that draws the parts on the same cores, and without."""
 HOPS = ("acquisition", "preprocessing", "reconstruction", "segmentation", "decision")
 
 
 @dataclass(frozen=True)
 class Round:
-    """The bare loop, the line as fast as it takes its parts, and the line at each load."""
+    """The bare loop, the line as fast as it takes its parts, and the line at each load.
+
+    In `full` and at the loads the line's camera draws its parts, as it does for the user, on the
+    cores that the line computes on; for `shown` a few were drawn beforehand, as for the bare loop.
+    """
 
     bare: dict[str, Any]
     full: dict[str, Any]
+    shown: dict[str, Any]
     loads: dict[float, Run]
 
     @property
-    def ratio(self) -> float:
-        """Parts per second of the line, of the images per second of the loop."""
-        return float(self.full["parts_per_second"] / self.bare["images_per_second"])
+    def drawn_ratio(self) -> float:
+        """Parts per second of the line that draws its parts, of the images per second of the
+        loop.
+        """
+        return self._of_loop(self.full)
+
+    @property
+    def shown_ratio(self) -> float:
+        """The same of the line whose parts were drawn beforehand."""
+        return self._of_loop(self.shown)
+
+    def _of_loop(self, summary: Mapping[str, Any]) -> float:
+        return float(summary["parts_per_second"] / self.bare["images_per_second"])
 
 
 def measure_ratio(
     choice: LineChoice, rounds: int, parts: int, loads: Sequence[float], batch: int
 ) -> Finding:
-    """Rounds of bare loop, line at full speed, and line at each load, in percent of that speed.
+    """Rounds of bare loop, line at full speed, drawing its parts and with parts drawn beforehand,
+    and line at each load, in percent of the first of these speeds.
 
     At full speed nobody reads the verdicts; at a load they are read as a PLC reads them. Raises
     LineError where a line fails, or does not inspect a part at full speed.
@@ -46,15 +65,19 @@ def measure_ratio(
     wanted = sorted({*loads, HALF})
     done = [_round(choice, parts, wanted, batch) for _ in range(rounds)]
     batches = [one.bare["batch_ms_p50"] for one in done]
-    ratios = {"line / bare loop": spread([one.ratio for one in done])}
+    ratios = {
+        DRAWN: spread([one.drawn_ratio for one in done]),
+        SHOWN: spread([one.shown_ratio for one in done]),
+    }
     ratios |= {f"p50 at {load:g} % / batch": _of_batch(done, load) for load in wanted}
     content = {
         "bare": [one.bare for one in done],
         "line": [one.full for one in done],
+        "line_drawn_beforehand": [one.shown for one in done],
         "half_load": done[-1].loads[HALF].summary,
         "loads": [_load_content(done, load) for load in wanted],
     }
-    texts = [_ratio_text(done, ratios["line / bare loop"]), _hops_text(done[-1])]
+    texts = [_ratio_text(done, ratios), _hops_text(done[-1])]
     texts.append(_load_text(done, wanted, statistics.median(batches)))
     return Finding(content, "\n\n".join(texts), ratios)
 
@@ -62,18 +85,23 @@ def measure_ratio(
 def _round(choice: LineChoice, parts: int, loads: Sequence[float], batch: int) -> Round:
     bare = bare_loop(choice, max(5, parts // batch // 2))
     full = unwatched_line(choice, parts)
+    shown = unwatched_line(choice, parts, shown=True)
     rate = full["parts_per_second"]
     runs = {}
     for load in loads:
         settings = {**PATIENT, "camera.rate_hz": f"{rate * load / 100:.3f}"}
-        runs[load] = run_line(choice, settings, parts=max(LEAST_PARTS, parts // 4))
-    done = Round(bare, full, runs)
-    print(
-        f"bare loop {bare['images_per_second']:.1f}/s, line {rate:.1f}/s, ratio {done.ratio:.2f}",
-        file=sys.stderr,
-        flush=True,
-    )
+        runs[load] = run_line(choice, settings, parts=max(LEAST_PARTS, parts))
+    done = Round(bare, full, shown, runs)
+    print(_round_text(done), file=sys.stderr, flush=True)
     return done
+
+
+def _round_text(one: Round) -> str:
+    return (
+        f"bare loop {one.bare['images_per_second']:.1f}/s; line that draws its parts "
+        f"{one.full['parts_per_second']:.1f}/s, ratio {one.drawn_ratio:.2f}; parts drawn "
+        f"beforehand {one.shown['parts_per_second']:.1f}/s, ratio {one.shown_ratio:.2f}"
+    )
 
 
 def _of_batch(rounds: Sequence[Round], load: float) -> Spread:
@@ -90,21 +118,30 @@ def _load_content(rounds: Sequence[Round], load: float) -> dict[str, Any]:
     return {"load_percent": load, "rounds": [one.loads[load].content() for one in rounds]}
 
 
-def _ratio_text(rounds: Sequence[Round], ratio: Spread) -> str:
-    first = rounds[0].bare
+def _ratio_text(rounds: Sequence[Round], ratios: Mapping[str, Spread]) -> str:
+    first, count = rounds[0].bare, len(rounds)
     loop = statistics.median(one.bare["images_per_second"] for one in rounds)
-    line = statistics.median(one.full["parts_per_second"] for one in rounds)
+    drawn = statistics.median(one.full["parts_per_second"] for one in rounds)
+    shown = statistics.median(one.shown["parts_per_second"] for one in rounds)
+    batch, alone = (
+        ", ".join(f"p{share} {first[f'{name}_ms_p{share}']:.0f}" for share in (50, 90, 99))
+        for name in ("batch", "alone")
+    )
     return "\n".join(
         (
             heading(first),
-            f"bare loop   {loop:6.1f} images/s   batch p50 {first['batch_ms_p50']:.0f} ms, "
-            f"p99 {first['batch_ms_p99']:.0f} ms, {first['threads']} threads; "
-            f"one image p50 {first['alone_ms_p50']:.0f} ms",
-            f"whole line  {line:6.1f} parts/s",
-            f"ratio       {ratio.median:6.2f}   "
-            f"({ratio.least:.2f} to {ratio.most:.2f} over {len(rounds)} rounds)",
+            f"bare loop, {first['threads']} threads{' ' * 17}{loop:6.1f} images/s   "
+            f"batch {batch} ms; one image {alone} ms",
+            f"whole line, drawing its parts        {drawn:6.1f} parts/s    "
+            f"ratio {_ranged(ratios[DRAWN], count)}",
+            f"whole line, parts drawn beforehand   {shown:6.1f} parts/s    "
+            f"ratio {_ranged(ratios[SHOWN], count)}",
         )
     )
+
+
+def _ranged(ratio: Spread, rounds: int) -> str:
+    return f"{ratio.median:.2f} ({ratio.least:.2f} to {ratio.most:.2f} over {rounds} rounds)"
 
 
 def _hops_text(last: Round) -> str:
@@ -113,12 +150,12 @@ def _hops_text(last: Round) -> str:
     names = sorted(last.full["latency_ms"], key=_order)
     wide = 2 + max(len(name) for name in names)
     lines = [
-        f"{'hop, ms':{wide}}{'at full load':>26}{'at half load':>26}",
-        f"{'':{wide}}{'p50':>13}{'p99':>13}{'p50':>13}{'p99':>13}",
+        f"{'hop, ms':{wide}}{'at full load':>30}{'at half load':>30}",
+        f"{'':{wide}}" + "".join(f"{share:>10}" for share in 2 * SHARES),
     ]
     for name in names:
-        figures = [run["latency_ms"][name][share] for run in runs for share in ("p50", "p99")]
-        lines.append(f"{name:{wide}}" + "".join(f"{figure:13.1f}" for figure in figures))
+        figures = [run["latency_ms"][name][share] for run in runs for share in SHARES]
+        lines.append(f"{name:{wide}}" + "".join(f"{figure:10.1f}" for figure in figures))
     return "\n".join(lines)
 
 

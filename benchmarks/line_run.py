@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmarks.line_figures import Run, complete
 from benchmarks.shown_camera import Phase
 from pipeline.control import Command
 from pipeline.errors import LineError
-from pipeline.run_folder import CONFIG_FILE
+from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
 from plc.verdict_watch import VerdictWatch
 
 PATIENT = {"timing.deadline_ms": "60000"}
@@ -83,13 +84,7 @@ class WatchedLine:
 
     def finish(self) -> Run:
         """Wait for the end of its parts. Raises LineError where it does not end well."""
-        line, *cameras = self.processes
-        while line.poll() is None:
-            if any(camera.poll() for camera in cameras):
-                raise LineError(f"the camera ended by a fault:\n{last_words(self._folder)}")
-            with suppress(subprocess.TimeoutExpired):  # it has parts to do yet
-                line.wait(LOOK_S)
-        return Run(summary_of(line, self._folder), self._watch.arrivals())
+        return Run(_summary_at_end(self.processes, self._folder), self._watch.arrivals())
 
     def end(self) -> None:
         """End what still runs, and stop listening."""
@@ -98,20 +93,49 @@ class WatchedLine:
             end(process)
 
 
-def unwatched_line(choice: LineChoice, parts: int) -> dict[str, Any]:
+def unwatched_line(choice: LineChoice, parts: int, *, shown: bool = False) -> dict[str, Any]:
     """A line as its user runs it, whose verdicts nobody reads; its summary.
 
-    Raises LineError where parts were not inspected: its rate means nothing then.
+    Its camera draws the parts, or with `shown` a `benchmarks.shown_camera` has drawn a few. Raises
+    LineError where parts were not inspected: its rate means nothing then.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         changed = choice.changed({**PATIENT, **places(folder), "camera.rate_hz": "null"})
-        process = start(line_command(changed, folder, parts), folder / "line.err")
+        command = line_command(changed, folder, None if shown else parts)
+        command += ["--by-hand", "acquisition"] if shown else []
+        processes = [start(command, folder / "line.err")]
         try:
-            process.wait()
-            return complete(summary_of(process, folder))
+            if shown:
+                _wait_for_run_folder(processes[0], folder)
+                processes.append(_start_camera(folder, [Phase(None, parts)]))
+            return complete(_summary_at_end(processes, folder))
         finally:
-            end(process)
+            for process in processes:
+                end(process)
+
+
+def _wait_for_run_folder(line: subprocess.Popen[bytes], folder: Path) -> None:
+    """Until a camera may join. Raises LineError where the line ends before."""
+    files = [folder / "run" / name for name in (CONFIG_FILE, SESSION_FILE)]
+    while not all(file.exists() for file in files):
+        if line.poll() is not None:
+            raise LineError(f"the line ended before it had a run folder:\n{last_words(folder)}")
+        time.sleep(LOOK_S / 10)
+
+
+def _summary_at_end(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> dict[str, Any]:
+    """Wait for the end of a line, the first of the processes; a camera by hand may be another.
+
+    Raises LineError where either ends by a fault.
+    """
+    line, *cameras = processes
+    while line.poll() is None:
+        if any(camera.poll() for camera in cameras):
+            raise LineError(f"the camera ended by a fault:\n{last_words(folder)}")
+        with suppress(subprocess.TimeoutExpired):  # it has parts to do yet
+            line.wait(LOOK_S)
+    return summary_of(line, folder)
 
 
 @contextmanager

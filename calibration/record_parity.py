@@ -6,12 +6,15 @@ scores to this threshold only where a statement of parity lies beside the record
 
     <folder>/<created>_<id>.parity   made by evaluate_line --parity --accept
 
-It holds the figures of every mode that was compared, and its id is a hash of its content.
+It holds the figures of every mode that was accepted, from one run of the gate or, where the modes
+are of several devices, from several; and those of every mode that was refused, with or without
+--accept, which the line does not start in. Its id is a hash of its content.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
 
@@ -52,8 +55,34 @@ class ComparedMode(BaseModel):
     flips: Count
 
 
+class RefusedMode(BaseModel):
+    """A precision whose scores are not those of the reference; `figures` say how far they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    dtype: str
+    figures: str
+
+
+class EarlierComparison(BaseModel):
+    """What an earlier run compared, as far as no later one compared it anew."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    reference: str
+    device: str
+    source: str
+    parts: Count
+    images_digest: str
+    modes: tuple[ComparedMode, ...]
+    created: AwareDatetime
+    versions: dict[str, str]
+
+
 class ParityStatement(SignedContent):
-    """That all `modes` gave the verdicts of the reference, by the threshold of one calibration."""
+    """That all `modes`, and those of `earlier` runs, gave the verdicts of the reference, by the
+    threshold of one calibration; and that the `refused` ones did not.
+    """
 
     line: Count
     calibration_id: str
@@ -68,11 +97,46 @@ class ParityStatement(SignedContent):
     modes: tuple[ComparedMode, ...]
     created: AwareDatetime
     versions: dict[str, str]
+    earlier: tuple[EarlierComparison, ...] = ()
+    refused: tuple[RefusedMode, ...] = ()
+
+    def content(self) -> dict[str, Any]:
+        """`earlier` and `refused` stand there only where there are any."""
+        content = super().content()
+        return {key: it for key, it in content.items() if it or key not in ("earlier", "refused")}
 
     @property
     def dtypes(self) -> frozenset[str]:
         """The precisions whose scores were shown to be the same."""
-        return frozenset(mode.dtype for mode in self.modes)
+        runs = (self.modes, *(run.modes for run in self.earlier))
+        return frozenset(mode.dtype for modes in runs for mode in modes)
+
+    def refusal(self, dtype: str) -> str | None:
+        """The figures with which a precision was refused; None where it was not."""
+        return next((it.figures for it in self.refused if it.dtype == dtype), None)
+
+    def with_older(self, older: ParityStatement) -> ParityStatement:
+        """This statement, and of an older one what this one does not judge."""
+        assert older.calibration_id == self.calibration_id
+        judged = self.dtypes | {mode.dtype for mode in self.refused}
+        kept = [_without(run, judged) for run in (_as_earlier(older), *older.earlier)]
+        refused = [mode for mode in older.refused if mode.dtype not in judged]
+        return self.model_copy(
+            update={
+                "earlier": tuple(run for run in kept if run.modes),
+                "refused": (*self.refused, *refused),
+            }
+        )
+
+
+def _as_earlier(statement: ParityStatement) -> EarlierComparison:
+    names = EarlierComparison.model_fields
+    return EarlierComparison(**{name: getattr(statement, name) for name in names})
+
+
+def _without(run: EarlierComparison, judged: frozenset[str]) -> EarlierComparison:
+    modes = tuple(mode for mode in run.modes if mode.dtype not in judged)
+    return run.model_copy(update={"modes": modes})
 
 
 def load_calibration_for(
@@ -80,23 +144,31 @@ def load_calibration_for(
 ) -> CalibrationRecord:
     """The active calibration of a line whose networks compute in `dtype`, for instance bfloat16.
 
-    Raises CalibrationError as `load_line_calibration`, and where the calibration was made in
-    another precision and no parity of the two was shown.
+    Raises CalibrationError as `load_line_calibration` and `load_parity`, where `dtype` was refused,
+    and where the calibration was made in another precision and no parity of the two was shown.
     """
     record = load_line_calibration(config, bundle_id, bundles_own)
-    if record.dtype == dtype:
-        return record
+    folder = config.calibration.folder
     mend = f"Calibrate on this machine: {calibrate_command(config)}"
-    shown = load_parity(config.calibration.folder, record, mend)
-    if shown is None or not {record.dtype, dtype} <= shown.dtypes:
+    shown = load_parity(folder, record, mend)
+    refusal = shown.refusal(dtype) if shown else None
+    if refusal is not None:
         raise CalibrationError(
-            f"{config.calibration.folder / record.file_name}: this calibration was made in "
-            f"{record.dtype}, and the networks compute in {dtype} here; scores move a little with "
-            f"the precision, so the threshold may not hold. {mend}. Or show on a machine that "
-            f"computes in both that the verdicts are the same, {_gate_command(config)}, and put "
-            f"the file {parity_file(config.calibration.folder, record).name} here too"
+            f"{parity_file(folder, record)}: the networks compute in {dtype} here, and {refusal}. "
+            f"Let the line compute otherwise (model.device), or {_lower(mend)}; if its cause is "
+            f"mended, show it: {gate_command(config, dtype)}"
         )
-    return record
+    missing = {record.dtype, dtype} - (shown.dtypes if shown else frozenset())
+    if record.dtype == dtype or not missing:
+        return record
+    shows = " and ".join(gate_command(config, it) for it in sorted(missing))
+    raise CalibrationError(
+        f"{folder / record.file_name}: this calibration was made in {record.dtype}, and the "
+        f"networks compute in {dtype} here; scores move a little with the precision, so the "
+        f"threshold may not hold. {mend}. Or show that the verdicts are the same, of "
+        f"{' and '.join(sorted(missing))}, on a machine that computes so: {shows}; and have the "
+        f"file {parity_file(folder, record).name} beside the calibration both there and here"
+    )
 
 
 def load_parity(folder: Path, record: CalibrationRecord, mend: str) -> ParityStatement | None:
@@ -118,14 +190,16 @@ def load_parity(folder: Path, record: CalibrationRecord, mend: str) -> ParitySta
 
 
 def save_parity(folder: Path, record: CalibrationRecord, statement: ParityStatement) -> Path:
-    """Write the statement beside its record, in place of an older one; its file.
+    """Write the statement beside its record, with what an older one says of other modes; its file.
 
-    Raises CalibrationError where the folder cannot be written.
+    Raises CalibrationError where the folder cannot be written, or the older one cannot be used.
     """
     assert statement.calibration_id == record.id
     path = parity_file(folder, record)
+    older = load_parity(folder, record, "Remove this file, and repeat")
+    whole = statement if older is None else statement.with_older(older)
     try:
-        replace_file(path, statement.signed_text())
+        replace_file(path, whole.signed_text())
     except OSError as error:
         raise CalibrationError(
             f"{path}: cannot be stored: {error}; mend the folder and repeat"
@@ -133,25 +207,22 @@ def save_parity(folder: Path, record: CalibrationRecord, statement: ParityStatem
     return path
 
 
-def withdraw_parity(folder: Path, record: CalibrationRecord) -> bool:
-    """Remove what was once shown for this calibration; whether there was anything."""
-    path = parity_file(folder, record)
-    if not path.exists():
-        return False
-    try:
-        path.unlink()
-    except OSError as error:
-        raise CalibrationError(
-            f"{path}: this statement no longer holds, and cannot be removed: {error}; remove it"
-        ) from error
-    return True
-
-
 def parity_file(folder: Path, record: CalibrationRecord) -> Path:
     """Where the statement of a calibration lies."""
     return folder / Path(record.file_name).with_suffix(SUFFIX)
 
 
-def _gate_command(config: LineConfig) -> str:
+def gate_command(config: LineConfig, dtype: str) -> str:
+    """What shows the parity of a precision, on a machine whose device computes in it."""
     parts = "--parts 60" if isinstance(config.camera, SimulatedCamera) else "--dataset DIR"
-    return f"evaluate_line {line_arguments(config)} --parity {parts} --accept"
+    device, kind = config.model.device, dtype.partition("-")[0]
+    if kind not in ("cuda", "openvino"):
+        kind = "cpu"
+    if device != "auto" and not device.startswith(kind):
+        device = "cuda:0" if kind == "cuda" else kind
+    chosen = "" if device == "auto" else f" --set model.device={device}"
+    return f"evaluate_line {line_arguments(config)} --parity {parts} --accept{chosen}"
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from calibration.record_parity import parity_file, save_parity, withdraw_parity
+from calibration.record_parity import save_parity
 from evaluation.cases import KEPT_CASES
 from evaluation.compare import Candidate, Details, check_runs, compare, load_candidates
 from evaluation.evaluate import LabelledParts
@@ -61,7 +61,9 @@ the same score everywhere
   precision, batch size and number of threads, gives the verdicts of plain float32, one image at a
   time, at the line's threshold. Blends of passing and rejected parts are added, whose scores lie
   near it. With --accept the result is kept beside the calibration, which a machine that computes in
-  another precision may then use.
+  another precision may then use; what was accepted of other devices stays. A mode that is refused
+  is recorded there too, also without --accept, and a line does not start in it until a run with
+  --accept finds it within the tolerance.
 
 examples
   evaluate_line --line 1 --dataset DIR --json out.json --report report/
@@ -130,21 +132,19 @@ def _parity(arguments: argparse.Namespace, config: LineConfig, given: str) -> in
     now = datetime.now(UTC)
     if arguments.json is not None:
         write_text(arguments.json, parity_as_json(found, f"evaluate_line {given}", now))
-    if arguments.accept:
-        print(_accepted(found, config.calibration.folder, now))
+    if arguments.accept or found.refused:
+        print(_kept(found, config.calibration.folder, now))
     if found.refused:
         raise LineError(refusal(found))
     return 0
 
 
-def _accepted(found: Parity, folder: Path, now: datetime) -> str:
-    """Keep a parity that refuses nothing; an older one does not outlive a refusal."""
-    calibration = found.calibration
+def _kept(found: Parity, folder: Path, now: datetime) -> str:
+    """Keep what was accepted, or what was refused: a line does not start in a refused mode."""
+    file = save_parity(folder, found.calibration, statement(found, now))
     if not found.refused:
-        return f"Accepted: {save_parity(folder, calibration, statement(found, now))}"
-    if withdraw_parity(folder, calibration):
-        return f"Nothing is accepted, and {parity_file(folder, calibration)} is withdrawn."
-    return "Nothing is accepted."
+        return f"Accepted: {file}"
+    return f"Nothing is accepted. Refused, and from now on by the line too: {file}"
 
 
 def _refuse_what_does_not_go_together(arguments: argparse.Namespace) -> None:

@@ -33,13 +33,21 @@ def check_file(option: str, file: Path) -> None:
 
 def check_report_folder(option: str, folder: Path) -> None:
     """Raises ConfigError where `folder` cannot become a report; only a report is replaced."""
+    check_folder(option, folder, OF_A_REPORT, "a report")
+
+
+def check_folder(option: str, folder: Path, own: re.Pattern[str], noun: str) -> None:
+    """Raises ConfigError where `folder` cannot be written, or holds what is not `own`.
+
+    `noun`, with its article, is what takes the place of the folder.
+    """
     if folder.is_dir():
         names = sorted(entry.name for entry in folder.iterdir())
-        foreign = [name for name in names if not OF_A_REPORT.fullmatch(name)]
+        foreign = [name for name in names if not own.fullmatch(name)]
         if foreign:
             raise ConfigError(
-                f"{option} {folder}: the folder holds {foreign[0]!r}, which is not of a report, "
-                "and a new report replaces the folder; give another one"
+                f"{option} {folder}: the folder holds {foreign[0]!r}, which is not of {noun}, and "
+                f"a new one replaces the folder; give another one"
             )
     elif folder.exists():
         raise ConfigError(f"{option} {folder}: this is a file; give the name of a folder")

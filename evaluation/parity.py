@@ -122,6 +122,18 @@ def compare(
             yield _deviation(mode, size, threads, reference, found)
 
 
+def refusal_of(mode: Mode, outside: Sequence[Deviation]) -> str:
+    """What is wrong with a mode, by the worst of its deviations that are refused."""
+    worst = max(outside, key=lambda deviation: (deviation.not_finite, deviation.largest_share))
+    return (
+        f"{mode.name} is refused in {len(outside)} of the batch sizes and threads tried, at worst "
+        f"with batches of {worst.batch_size} on {worst.threads} threads: scores differ by up to "
+        f"{worst.largest_difference:.3g}, {worst.largest_share:.3g} times what is allowed "
+        f"({worst.allowed:.3g} at the threshold), {worst.wrong} verdicts differ beyond the "
+        f"tolerance and {worst.flips} within it, {worst.not_finite} scores are not finite"
+    )
+
+
 @dataclass(frozen=True)
 class _Found:
     """Raw `scores` (N,), and how far a pixel of a map lies from the reference's at most."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,17 +15,34 @@ import torch
 from calibration.images import NormalImages, PreparedPart
 from calibration.progress import progress_bar
 from calibration.record import CalibrationRecord, load_line_calibration
-from calibration.record_parity import ComparedMode, ParityStatement
+from calibration.record_parity import (
+    ComparedMode,
+    ParityStatement,
+    RefusedMode,
+    gate_command,
+    load_parity,
+    parity_file,
+)
 from evaluation.compare import Candidate, device_name
 from evaluation.evaluate import LabelledParts
 from evaluation.near_threshold import PAIRS, ScoredPart, blends_near, scored
-from evaluation.parity import TOLERANCES, Deviation, Mode, Reference, compare
+from evaluation.parity import (
+    BATCH_SIZES,
+    TOLERANCES,
+    Deviation,
+    Mode,
+    Reference,
+    compare,
+    refusal_of,
+)
 from evaluation.reference import WORDS, EagerReference
+from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, InputError
 from stages.bundle import Bundle
 from stages.device import OPENVINO, Precision, choose_device, compute_dtype
 from stages.execution import Execution
 from stages.inspector import Inspector
+from stages.lanes.cuda import graph_sizes
 from stages.reconstruction.paradigms import PARADIGMS
 
 THREADS = (1, 2)
@@ -56,9 +73,17 @@ class Parity:
         """Those outside of the tolerance."""
         return tuple(deviation for deviation in self.deviations if deviation.refused)
 
+    def refused_modes(self) -> Iterator[tuple[Mode, list[Deviation]]]:
+        """Each mode that is refused, with what is outside of the tolerance."""
+        for mode in self.modes:
+            outside = [deviation for deviation in self.refused if deviation.mode == mode.name]
+            if outside:
+                yield mode, outside
 
-def modes_of(bundle: Bundle, device: str, paradigm: str) -> tuple[Mode, ...]:
-    """Every way to compute that is compared with the reference on this device.
+
+def modes_of(bundle: Bundle, device: str, paradigm: str, line_batch: int = 1) -> tuple[Mode, ...]:
+    """Every way to compute that is compared with the reference on this device, in batches of the
+    usual sizes and of those up to `line_batch`, the line's own.
 
     A compiled or exported network, or another runtime, becomes one more entry: its name, the word
     that calibrations made with it have as `dtype`, and what makes an object with `inspect`.
@@ -68,13 +93,22 @@ def modes_of(bundle: Bundle, device: str, paradigm: str) -> tuple[Mode, ...]:
     if compute_dtype(place) == torch.bfloat16:
         precisions.append("bfloat16")
     by_torch = "cpu" if device == OPENVINO else device
-    modes = [_mode(bundle, by_torch, precision, paradigm) for precision in precisions]
+    sizes = batch_sizes(place, line_batch)
+    modes = [_mode(bundle, by_torch, precision, paradigm, sizes) for precision in precisions]
     if device == OPENVINO:  # as the line runs it
-        modes.append(_mode(bundle, device, precisions[-1], paradigm))
+        modes.append(_mode(bundle, device, precisions[-1], paradigm, sizes))
     return tuple(modes)
 
 
-def _mode(bundle: Bundle, device: str, precision: Precision, paradigm: str) -> Mode:
+def batch_sizes(device: torch.device, line_batch: int) -> tuple[int, ...]:
+    """BATCH_SIZES, that of the line and, on a GPU, every size that its batches are padded to."""
+    padded = graph_sizes(line_batch) if device.type == "cuda" else ()
+    return tuple(sorted({*BATCH_SIZES, line_batch, *padded}))
+
+
+def _mode(
+    bundle: Bundle, device: str, precision: Precision, paradigm: str, sizes: tuple[int, ...]
+) -> Mode:
     execution = Execution(device, precision)
     return Mode(
         name=execution.computes_in,
@@ -82,6 +116,7 @@ def _mode(bundle: Bundle, device: str, precision: Precision, paradigm: str) -> M
         tolerance=TOLERANCES[precision],
         threads=thread_counts(execution.device),
         make=partial(Inspector, bundle, device, precision, paradigm),
+        batch_sizes=sizes,
     )
 
 
@@ -97,15 +132,16 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
     """Compare every mode of this device on these parts, and on blends near the threshold.
 
     Raises CalibrationError without an active calibration; ConfigError where `accept` is wanted and
-    this device does not compute as the calibration did; InputError where the parts lie all on one
+    the way in which the calibration was made is neither compared here nor was accepted before;
+    InputError where the parts lie all on one
     side of the threshold, or a score of the reference is not finite.
     """
     config, bundle = candidate.config, candidate.bundle
     calibration = load_line_calibration(config, bundle.id, bundle.manifest.paradigm)
     device, paradigm = config.model.device, candidate.own_paradigm
-    modes = modes_of(bundle, device, paradigm)
+    modes = modes_of(bundle, device, paradigm, config.batch.size)
     if accept:
-        _check_can_accept(calibration, modes)
+        _check_can_accept(config, calibration, modes)
     eager = EagerReference(bundle, device, PARADIGMS[paradigm])
     given = scored_parts(labelled, eager)
     _check_both_sides(given, calibration.threshold)
@@ -127,9 +163,11 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
 
 
 def statement(found: Parity, now: datetime) -> ParityStatement:
-    """What is kept beside the calibration; of a parity that refuses nothing. `now` is in UTC."""
-    assert not found.refused
+    """What is kept beside the calibration: all modes, or where any is refused, the refused ones
+    alone. `now` is in UTC.
+    """
     calibration = found.calibration
+    accepted = () if found.refused else found.deviations
     return ParityStatement(
         line=calibration.line,
         calibration_id=calibration.id,
@@ -141,9 +179,13 @@ def statement(found: Parity, now: datetime) -> ParityStatement:
         source=f"{found.source}, and {found.blends} blends near the threshold",
         parts=found.parts + found.blends,
         images_digest=found.images_digest,
-        modes=tuple(_compared(deviation) for deviation in found.deviations),
+        modes=tuple(_compared(deviation) for deviation in accepted),
         created=now.replace(microsecond=0),
         versions={name: version(name) for name in ("inspection-line", "numpy", "torch")},
+        refused=tuple(
+            RefusedMode(dtype=mode.dtype, figures=refusal_of(mode, outside))
+            for mode, outside in found.refused_modes()
+        ),
     )
 
 
@@ -162,12 +204,19 @@ def _compared(deviation: Deviation) -> ComparedMode:
     )
 
 
-def _check_can_accept(calibration: CalibrationRecord, modes: Sequence[Mode]) -> None:
-    if calibration.dtype not in {mode.dtype for mode in modes}:
+def _check_can_accept(
+    config: LineConfig, calibration: CalibrationRecord, modes: Sequence[Mode]
+) -> None:
+    """That the way of the calibration itself is compared here, or was accepted before."""
+    folder = config.calibration.folder
+    older = load_parity(folder, calibration, "Remove this file, and repeat")
+    accepted = frozenset() if older is None else older.dtypes
+    if calibration.dtype not in {mode.dtype for mode in modes} | accepted:
         raise ConfigError(
             f"--accept: the calibration {calibration.id} was made in {calibration.dtype}, and this "
-            f"device does not compute in it, so the two cannot be compared here: run the command "
-            f"on a machine that does, or calibrate on this one"
+            f"device does not compute in it, so the two cannot be compared here: first run "
+            f"{gate_command(config, calibration.dtype)} on a machine that does, and take the file "
+            f"{parity_file(folder, calibration).name} along; or calibrate on this one"
         )
 
 

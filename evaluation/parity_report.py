@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.parity import Deviation, Mode, Reference
+from evaluation.parity import Deviation, Mode, Reference, refusal_of
 from evaluation.parity_gate import Parity
 from evaluation.reference import WORDS
 
@@ -84,27 +84,11 @@ def show_parity(found: Parity, console: Console) -> None:
 
 def refusal(found: Parity) -> str:
     """Each mode that is outside of the tolerance with its worst figures, and what to do."""
-    texts = []
-    for mode in found.modes:
-        outside = [deviation for deviation in found.refused if deviation.mode == mode.name]
-        if outside:
-            texts.append(refusal_of(mode, outside))
+    texts = [refusal_of(mode, outside) for mode, outside in found.refused_modes()]
     return (
         f"{'; '.join(texts)}. Scores computed so are not those of the reference, and no threshold "
         "of other scores may judge them: calibrate on a machine that computes as the line does "
         "(calibrate_line), and compare scores of one mode only"
-    )
-
-
-def refusal_of(mode: Mode, outside: Sequence[Deviation]) -> str:
-    """What is wrong with a mode, by the worst of its deviations that are refused."""
-    worst = max(outside, key=lambda deviation: (deviation.not_finite, deviation.largest_share))
-    return (
-        f"{mode.name} is refused in {len(outside)} of the batch sizes and threads tried, at worst "
-        f"with batches of {worst.batch_size} on {worst.threads} threads: scores differ by up to "
-        f"{worst.largest_difference:.3g}, {worst.largest_share:.3g} times what is allowed "
-        f"({worst.allowed:.3g} at the threshold), {worst.wrong} verdicts differ beyond the "
-        f"tolerance and {worst.flips} within it, {worst.not_finite} scores are not finite"
     )
 
 

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from pipeline.config import Batch
 from pipeline.control import BatchCosts, Percentiles, StageLoad
+from pipeline.device_times import DeviceTimes
 from pipeline.stage import NEVER_NS
 from pipeline.telemetry import LatencyHistogram
 
@@ -258,8 +259,9 @@ class BatchRecord:
     A stage may give the parts of a batch back with a later one; a batch takes until its last part.
     """
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, costs: Costs, device_times: DeviceTimes | None = None) -> None:
         self._costs = costs
+        self._device_times = DeviceTimes() if device_times is None else device_times
         self._in_hand: dict[int, _InHand] = {}
         self._batches: Counter[int] = Counter()
         self._waits, self._durations = LatencyHistogram(), LatencyHistogram()
@@ -314,6 +316,8 @@ class BatchRecord:
             refused=self._refused,
             wait_ms=_percentiles(self._waits),
             compute_ms=_percentiles(self._durations),
+            copy_ms=self._device_times.copy_ms(),
+            device_ms=self._device_times.device_ms(),
             costs_ms=self._costs.table,
         )
 

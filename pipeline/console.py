@@ -121,6 +121,8 @@ def _stages(view: LineView) -> Table:
         "restarts",
         "hop p50 ms",
         "p99 ms",
+        "copy ms",
+        "device ms",
         "MB",
     ):
         table.add_column(title, justify="right")
@@ -134,11 +136,14 @@ def _stages(view: LineView) -> Table:
             "" if stage.batch is None else f"{stage.batch:.1f}",
             str(stage.failed),
             str(stage.restarts),
-            "" if stage.p50_ms is None else f"{stage.p50_ms:.1f}",
-            "" if stage.p99_ms is None else f"{stage.p99_ms:.1f}",
+            *map(_ms, (stage.p50_ms, stage.p99_ms, stage.copy_ms, stage.device_ms)),
             f"{stage.resident_mb:.0f}",
         )
     return table
+
+
+def _ms(time_ms: float | None) -> str:
+    return "" if time_ms is None else f"{time_ms:.1f}"
 
 
 def _gpus(view: LineView) -> list[Text]:

@@ -173,6 +173,8 @@ class StageLoad(Struct, frozen=True, forbid_unknown_fields=True):
     `batches`: how many there were of each size. `refused`: parts that were too late to be begun.
     `wait_ms`: from leaving the stage before until their batch was begun, over parts. `compute_ms`:
     from then until its last part came out, over batches. Both are None before the first one.
+    `copy_ms` and `device_ms`, over batches, by the network that they were for: copies to the device
+    and back, and computing on it; empty without networks, and `copy_ms` where nothing is copied.
     `costs_ms`: what batches take at present.
     """
 
@@ -180,6 +182,8 @@ class StageLoad(Struct, frozen=True, forbid_unknown_fields=True):
     refused: int = 0
     wait_ms: Percentiles | None = None
     compute_ms: Percentiles | None = None
+    copy_ms: dict[str, Percentiles] = {}
+    device_ms: dict[str, Percentiles] = {}
     costs_ms: BatchCosts = ()
 
 

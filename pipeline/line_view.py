@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.control import Beat, LineState, LineStatistics, StageLoad
+from pipeline.control import Beat, LineState, LineStatistics, Percentiles, StageLoad
 from pipeline.line import CHANNELS
 from pipeline.messages import Verdict
 from pipeline.process_group import Worker
@@ -16,7 +17,9 @@ from pipeline.telemetry import GpuReading
 class StageView:
     """One process: `queued` messages wait for its stage, `health` is one word.
 
-    `batch`: parts in a batch on average, None where the stage takes parts as they come.
+    `batch`: parts in a batch on average, None where the stage takes parts as they come. `copy_ms`
+    and `device_ms`: p50 of a batch's copies to the device and back and of its computing there, of
+    all networks of the process together; None where there is neither.
     """
 
     name: str
@@ -30,6 +33,8 @@ class StageView:
     p50_ms: float | None
     p99_ms: float | None
     batch: float | None = None
+    copy_ms: float | None = None
+    device_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,18 @@ def stage_view(worker: Worker, flow: FlowCounter, statistics: LineStatistics | N
         p50_ms=latency.p50 if latency else None,
         p99_ms=latency.p99 if latency else None,
         batch=_mean_batch(beat.load) if beat and row.batch else None,
+        copy_ms=_sum_of_p50(beat.load.copy_ms) if beat else None,
+        device_ms=_sum_of_p50(beat.load.device_ms) if beat else None,
     )
 
 
 def _mean_batch(load: StageLoad) -> float | None:
     parts = sum(size * count for size, count in load.batches.items())
     return parts / sum(load.batches.values()) if parts else None
+
+
+def _sum_of_p50(times_ms: Mapping[str, Percentiles]) -> float | None:
+    return sum(found.p50 for found in times_ms.values()) if times_ms else None
 
 
 def _health(worker: Worker) -> str:

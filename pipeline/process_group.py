@@ -16,6 +16,7 @@ from pipeline.control import Beat
 from pipeline.line import Row
 from pipeline.logs import log_path
 from pipeline.stage_loop import CRASHED, stage_command
+from pipeline.threads import thread_environment
 
 Clock = Callable[[], float]
 RETIREMENT_S = 10.0
@@ -248,7 +249,7 @@ class ProcessGroup:
                 stdin=subprocess.DEVNULL,
                 stdout=None if self._verbose else file,
                 stderr=None if self._verbose else file,
-                env={**os.environ, **_thread_environment(threads)},
+                env={**os.environ, **thread_environment(threads), "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
         worker.started_s = worker.beat_s = self._clock()
@@ -278,16 +279,6 @@ class ProcessGroup:
         if not worker.ready:
             return limits.start_timeout_s
         return max(limits.silence_timeout_s, BATCHES_OF_SILENCE * worker.batch_s)
-
-
-def _thread_environment(threads: int) -> dict[str, str]:
-    """Bounds every library's threads; waiting threads sleep, since the stages share the cores."""
-    return {
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def _exit_code(worker: Worker) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.bell import Bell
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
+from pipeline.device_times import DeviceTimes
 from pipeline.messages import MOST_TEXT, Failure, Message, Reason, Stamp
 
 NEVER_NS = 1 << 63
@@ -24,7 +25,8 @@ NO_VIEW = np.zeros((0, 0, 1), dtype=np.uint8)
 class StageContext:
     """What the loop tells a stage when it builds it.
 
-    A thread of the stage rings the `bell` when there is something for `tick` to do.
+    A thread of the stage rings the `bell` when there is something for `tick` to do. Where it has a
+    device, it notes in `device_times` what its batches took there, for the loop's beats.
     """
 
     config: LineConfig
@@ -32,6 +34,7 @@ class StageContext:
     worker: int
     log: logging.Logger
     bell: Bell = field(default_factory=Bell)
+    device_times: DeviceTimes = field(default_factory=DeviceTimes)
 
 
 class Stage(Protocol):
@@ -73,11 +76,14 @@ class TimedStage(Stage, Protocol):
 class OverlappingStage(Stage, Protocol):
     """A stage whose device works on one batch while the loop collects the next.
 
-    Its `take` may keep results back; the loop then asks for them.
+    Its `take` begins a batch and hands over nothing of an earlier one: what it raises is laid to
+    the parts that it was given, which are then tried one by one. The loop asks for the results.
     """
 
     def settle(self, wait: bool) -> Iterable[Message]:
-        """Hand over what has been computed since; with `wait`, all that was taken."""
+        """Hand over what has been computed since, a Failure for a part whose result cannot be had;
+        with `wait`, all that was taken. Raises DeviceError, and nothing for the sake of one part.
+        """
 
 
 def stamps_of(message: Message) -> tuple[Stamp, ...] | None:

@@ -44,6 +44,7 @@ from pipeline.stage import (
     stamps_of,
 )
 from pipeline.telemetry import resident_mb
+from pipeline.threads import thread_environment
 
 BEAT_PERIOD_NS = 250_000_000
 BLOCKED_MS = 2
@@ -72,7 +73,7 @@ class StageLoop:
         self._timed = stage if isinstance(stage, TimedStage) else None
         batch = row.batch(context.config) if row.batch else AS_THEY_COME
         costs = Costs()
-        self._record = BatchRecord(costs)
+        self._record = BatchRecord(costs, context.device_times)
         self._batcher = Batcher[Message](batch, costs, together=row.batch is not None)
         self._ports = Ports(row, context.worker, context.config, context.session, context.bell)
         alarm_s = context.config.supervision.silence_alarm_s
@@ -253,7 +254,7 @@ class StageLoop:
                 self._separate([message], single)
 
     def _settle(self, *, wait: bool = False) -> int:
-        """Send on what a device has finished; one that fails ends the process."""
+        """Send on what a device has finished; a device that fails ends the process."""
         if self._overlapping is None:
             return 0
         return self._emit(self._overlapping.settle(wait))
@@ -341,7 +342,7 @@ def _run_stage(options: argparse.Namespace) -> int:
     except KeyError as error:
         raise ConfigError(f"--stage: {error.args[0]}") from error
     session = _session(config)
-    os.environ["OMP_NUM_THREADS"] = str(row.workers(config).threads)
+    os.environ.update(thread_environment(row.workers(config).threads))
     process = f"{row.name}.{options.worker}" if options.worker else row.name
     log = open_log(config, process, options.verbose)
     try:

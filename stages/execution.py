@@ -35,9 +35,13 @@ class Execution:
 
     @property
     def computes_in(self) -> str:
-        """What a calibration calls the way to compute: `bfloat16`, `openvino-bfloat16`, ..."""
+        """What a calibration calls the way to compute: `bfloat16` where PyTorch computes on a CPU,
+        `cuda-bfloat16`, `openvino-bfloat16`, ...
+        """
         precision = str(self.dtype).removeprefix("torch.")
-        return f"{OPENVINO}-{precision}" if self.openvino else precision
+        if self.openvino:
+            return f"{OPENVINO}-{precision}"
+        return precision if self.device.type == "cpu" else f"{self.device.type}-{precision}"
 
     def place(self, network: nn.Module) -> None:
         """Moves a network to the device in evaluation mode, in the layout convolutions prefer.

@@ -41,6 +41,10 @@ class CpuLane:
         landed = tuple(np.concatenate(rows) for rows in zip(*outputs, strict=True))
         return Landed(landed, 1e3 * (time.perf_counter() - started_s))
 
+    def warm_sizes(self, most: int) -> tuple[int, ...]:
+        """One image, and a full batch."""
+        return alone_and_full(most)
+
     def _workers(self, threads: int) -> ThreadPoolExecutor:
         """So many threads, which begin when they are needed."""
         if self._pooled != threads:
@@ -79,6 +83,11 @@ class Landed:
 
     def timing(self) -> Timing:
         return Timing(0.0, self._compute_ms, 0.0)
+
+
+def alone_and_full(most: int) -> tuple[int, ...]:
+    """1 and `most`: a lane that takes any size has nothing to prepare for those between."""
+    return tuple(dict.fromkeys((1, most)))
 
 
 def padded(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:

@@ -2,11 +2,13 @@
 
 For every batch size (a power of two; a batch is padded up to the next) the function is captured
 once and replayed from then on, so that launching its hundreds of kernels costs the CPU one call. A
-function that cannot be captured is called instead; everything else stays the same.
+function that cannot be captured is called instead; everything else stays the same. A capture waits
+for the whole device, so a stage has all of them made before its first part (`warm_sizes`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
@@ -21,6 +23,7 @@ from pipeline.errors import DeviceError
 from stages.execution import Execution
 from stages.lanes.flight import Arrays, Flight, Function, Timing
 
+LOG = logging.getLogger(__name__)
 SLOTS = 3
 """Batches on their way at a time: one copied in, one computed, one copied back."""
 WARM_UPS = 3
@@ -48,12 +51,18 @@ class CudaLane:
         with _device_faults(), torch.cuda.device(self._execution.device):
             return self._program(graph_size(len(arrays[0]))).start(arrays)
 
+    def warm_sizes(self, most: int) -> tuple[int, ...]:
+        """Every size that batches of up to `most` are padded to, the largest first: the graphs of
+        the smaller ones then fit into its memory.
+        """
+        return graph_sizes(most)[::-1]
+
     def _program(self, size: int) -> _Program:
         if size not in self._programs:
             inputs = [_device_rows(row, size, self._execution.device) for row in self._rows]
             call = _Call(self._execution, self._function, inputs)
-            if self._capturable:
-                call.capture(self._streams.compute, self._memory)
+            if self._capturable:  # what could not be captured once is not tried again
+                self._capturable = call.capture(self._streams.compute, self._memory)
             self._programs[size] = _Program(call, self._streams)
         return self._programs[size]
 
@@ -80,16 +89,27 @@ class _Call:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._outputs: tuple[Tensor, ...] = ()
 
-    def capture(self, stream: torch.cuda.Stream, memory: Any) -> None:
-        """Make a graph of the function, in memory that graphs replayed one by one may share."""
-        graph = torch.cuda.CUDAGraph()
-        with self._execution.run():
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UPS):
-                    self._function(*self._views)
-            with torch.cuda.graph(graph, pool=memory, stream=stream):
-                self._outputs = self._function(*self._views)
+    def capture(self, stream: torch.cuda.Stream, memory: Any) -> bool:
+        """Make a graph of the function, in memory that graphs replayed one by one may share.
+
+        Where that fails, be it for an operation that no graph may hold or for want of memory, the
+        function is called instead, and the log says so; false. A device that has failed fails in
+        that call again.
+        """
+        with self._execution.run(), torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                self._function(*self._views)
+            try:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=memory, stream=stream):
+                    self._outputs = self._function(*self._views)
+            except RuntimeError as error:  # an AcceleratorError and an OutOfMemoryError are such
+                size = len(self._views[0])
+                LOG.warning("no CUDA graph for batches of %d, called instead: %s", size, error)
+                self._outputs = ()
+                return False
         self._graph = graph
+        return True
 
     def __call__(self) -> tuple[Tensor, ...]:
         """Queue the function on the present stream; its outputs, until the next call."""
@@ -220,6 +240,11 @@ def graph_size(rows: int) -> int:
     """The batch size that a batch of so many rows is padded up to: a power of two."""
     assert rows >= 1
     return 1 << (rows - 1).bit_length()
+
+
+def graph_sizes(most: int) -> tuple[int, ...]:
+    """1, 2, 4 and so on: every size that a batch of up to `most` rows may be padded up to."""
+    return tuple(1 << power for power in range(graph_size(most).bit_length()))
 
 
 def _event() -> Any:

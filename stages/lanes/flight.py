@@ -50,3 +50,7 @@ class Lane(Protocol):
     def submit(self, *arrays: NDArray[np.generic]) -> Flight:
         """Batches (B, H, W, C) of equal length on their way through the function."""
         ...
+
+    def warm_sizes(self, most: int) -> tuple[int, ...]:
+        """Sizes of batches to run once before the first part, where none is larger than `most`."""
+        ...

@@ -20,7 +20,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from stages.execution import Execution
-from stages.lanes.cpu import Landed
+from stages.lanes.cpu import Landed, alone_and_full
 from stages.lanes.flight import Arrays, Flight, Function
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -50,6 +50,10 @@ class OpenVinoLane:
         queue.wait_all()
         return Landed(outputs.joined(), 1e3 * (time.perf_counter() - started_s))
 
+    def warm_sizes(self, most: int) -> tuple[int, ...]:
+        """One image, and a full batch."""
+        return alone_and_full(most)
+
     def _queue(self, threads: int) -> openvino.AsyncInferQueue:
         """As many images at a time as there are threads."""
         if threads not in self._queues:
@@ -59,16 +63,16 @@ class OpenVinoLane:
                 "NUM_STREAMS": threads,
                 "ENABLE_CPU_PINNING": False,  # other processes of the line compute here too
             }
-            compiled = _core().compile_model(self._model, "CPU", plan)
+            compiled = core().compile_model(self._model, "CPU", plan)
             self._queues[threads] = openvino.AsyncInferQueue(compiled, threads)
         return self._queues[threads]
 
 
 @cache
-def _core() -> openvino.Core:
-    """One for the life of the process: each puts up a stack for signals, and of two that end in the
-    order in which they began, the second puts the first one's back, which is gone. The next signal
-    would then end the process.
+def core() -> openvino.Core:
+    """OpenVINO, one for the life of the process: each puts up a stack for signals, and of two that
+    end in the order in which they began, the second puts the first one's back, which is gone. The
+    next signal would then end the process.
     """
     return openvino.Core()
 

@@ -83,6 +83,10 @@ class Reconstructor:
         x_0_hat = self._run(self._model, self._schedule, x_0, self._noise, self._settings)
         return (without_gain(x_0_hat, gain).half().permute(0, 2, 3, 1).contiguous(),)
 
+    def open_for(self, most: int) -> None:
+        """Runs, or captures, what batches of up to `most` images need before the first part."""
+        self.warm_up(self._lane.warm_sizes(most))
+
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
         """Runs each batch size once, so that the first part of a shift is not the slow one."""
         for size in batch_sizes:

@@ -22,17 +22,19 @@ class ReconstructionStage:
     """Feeds the engine with the batches that the loop forms."""
 
     def __init__(self, context: StageContext) -> None:
-        self._config, self._worker = context.config, context.worker
+        self._context, self._config, self._worker = context, context.config, context.worker
         self._log = context.log
-        self._in_flight: InFlight[PreparedFrame] = InFlight()
 
     def open(self) -> None:
-        """Load the bundle and run each size of batch once. Raises BundleError."""
+        """Load the bundle and make ready for every size of batch. Raises BundleError."""
         set_threads(self._config.stages.reconstruction.threads)
         bundle = load_line_bundle(self._config)
         self._bundle_id = bundle.id
         self._engine = line_reconstructor(self._config, bundle, self._worker)
-        self._engine.warm_up((1, self._config.batch.size))
+        self._in_flight = InFlight(
+            "reconstruction", self._engine.land, self._reconstructed, self._context
+        )
+        self._engine.open_for(self._config.batch.size)
         execution = self._engine.execution
         self._log.info(
             "bundle %s, %s, on %s in %s",
@@ -40,18 +42,16 @@ class ReconstructionStage:
         )  # fmt: skip
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
-        """Starts a batch, one frame for each message; gives what has been reconstructed since."""
+        """Starts a batch, one frame for each message; `settle` gives what becomes of it."""
         frames = [message for message in messages if isinstance(message, PreparedFrame)]
         assert len(frames) == len(messages)
         images = np.stack([frame.image for frame in frames])
         self._in_flight.add(frames, self._engine.submit(images))
-        yield from self.settle(wait=False)
+        return ()
 
     def settle(self, wait: bool) -> Iterable[Message]:
-        """One reconstructed frame for each prepared frame of the batches that have arrived."""
-        for frames, flight in self._in_flight.landed(wait):
-            for frame, reconstruction in zip(frames, self._engine.land(flight), strict=True):
-                yield self._reconstructed(frame, reconstruction)
+        """One answer for each prepared frame of the batches that have arrived."""
+        return self._in_flight.landed(wait)
 
     def _reconstructed(
         self, frame: PreparedFrame, reconstruction: NDArray[np.float16]

@@ -98,7 +98,11 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all positions of (B, C, H, W), added to its input."""
+    """Multi-head self-attention over all positions of (B, C, H, W), added to its input.
+
+    PyTorch's fused kernels want the channels of a position side by side in memory, which is
+    channels_last; on a GPU, group norm gives the default layout whatever it is given.
+    """
 
     def __init__(self, channels: int, sizes: UNetSizes) -> None:
         super().__init__()
@@ -109,8 +113,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.heads, -1, height * width)
-        q, k, v = qkv.transpose(3, 4).unbind(1)  # each (B, heads, H W, C / heads)
+        qkv = self.qkv(self.norm(x)).contiguous(memory_format=torch.channels_last)
+        qkv = qkv.reshape(batch, 3, self.heads, -1, height * width)
+        q, k, v = qkv.transpose(3, 4).unbind(
+            1
+        )  # each (B, heads, H W, C / heads), its last stride 1
         h = F.scaled_dot_product_attention(q, k, v)
         h = h.transpose(2, 3).reshape(batch, channels, height, width)
         out: Tensor = x + self.out(h)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -67,12 +67,20 @@ class Segmenter:
             cast("NDArray[np.float32]", scores), cast("NDArray[np.float16]", anomaly_maps)
         )
 
+    def land_each(self, flight: Flight) -> Iterator[tuple[np.float32, NDArray[np.float16]]]:
+        """The same part by part: score and map (H, W) of each."""
+        return zip(*self.land(flight), strict=True)
+
     def _compare(self, frames: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) frames uint8 and reconstructions float16 -> (B,) scores, (B, H, W) maps."""
         gain = exposure_gain(frames, self._exposure_level)
         x_0, x_0_hat = to_network_range(frames, gain), with_gain(reconstructions, gain)
         maps = anomaly_map(self._network(x_0, x_0_hat)[:, 0], self._surface, x_0)
         return image_score(maps, self._top_k), maps.half()
+
+    def open_for(self, most: int) -> None:
+        """Runs, or captures, what batches of up to `most` images need before the first part."""
+        self.warm_up(self._lane.warm_sizes(most))
 
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
         """Runs each batch size once, so that the first part of a shift is not the slow one."""

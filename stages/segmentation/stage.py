@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.record_parity import load_calibration_for
 from pipeline.config import LineConfig
@@ -23,12 +24,14 @@ class SegmentationStage:
     """Scores the batches that the loop forms, and finds the defects that people are shown."""
 
     def __init__(self, context: StageContext) -> None:
-        self._config, self._worker = context.config, context.worker
+        self._context, self._config, self._worker = context, context.config, context.worker
         self._log = context.log
-        self._in_flight: InFlight[ReconstructedFrame] = InFlight()
 
     def open(self) -> None:
-        """Load bundle and calibration. Raises BundleError and CalibrationError."""
+        """Load bundle and calibration, and make ready for every size of batch.
+
+        Raises BundleError and CalibrationError.
+        """
         config = self._config
         set_threads(config.stages.segmentation.threads)
         bundle = load_line_bundle(config)
@@ -41,33 +44,34 @@ class SegmentationStage:
         self._pixel_threshold = calibration.pixel_threshold
         device = config.stages.segmentation.device_of(self._worker, config.model.device)
         self._engine = Segmenter(bundle, device)
-        self._engine.warm_up((1, config.batch.size))
+        self._in_flight = InFlight(
+            "segmentation", self._engine.land_each, self._result, self._context
+        )
+        self._engine.open_for(config.batch.size)
 
     def take(self, messages: Sequence[Message]) -> Iterable[Message]:
-        """Starts a batch, one result for each message; gives what has been compared since."""
+        """Starts a batch, one result for each message; `settle` gives what becomes of it."""
         frames = [message for message in messages if isinstance(message, ReconstructedFrame)]
         assert len(frames) == len(messages)
         images = np.stack([frame.image for frame in frames])
         reconstructions = np.stack([frame.reconstruction for frame in frames])
         self._in_flight.add(frames, self._engine.submit(images, reconstructions))
-        yield from self.settle(wait=False)
+        return ()
 
     def settle(self, wait: bool) -> Iterable[Message]:
-        """One result for each reconstructed frame of the batches that have arrived."""
-        for frames, flight in self._in_flight.landed(wait):
-            scores, anomaly_maps = self._engine.land(flight)
-            for frame, score, anomaly_map in zip(frames, scores, anomaly_maps, strict=True):
-                yield self._result(frame, float(score), anomaly_map)
+        """One answer for each reconstructed frame of the batches that have arrived."""
+        return self._in_flight.landed(wait)
 
     def _result(
-        self, frame: ReconstructedFrame, score: float, anomaly_map: np.ndarray
+        self, frame: ReconstructedFrame, found: tuple[np.float32, NDArray[np.float16]]
     ) -> InspectionResult:
+        score, anomaly_map = found
         height, width = anomaly_map.shape
         scale = (frame.view.shape[1] / width, frame.view.shape[0] / height)
         return InspectionResult(
             part=frame.part,
             bundle_id=frame.bundle_id if frame.bundle_id == self._bundle_id else "",
-            score=score,
+            score=float(score),
             defects=find_defects(anomaly_map, self._pixel_threshold, scale),
             view=frame.view,
             reconstruction=_to_grey_levels(frame.reconstruction),

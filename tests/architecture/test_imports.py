@@ -37,6 +37,7 @@ CONTRACT = (
     "config_stages",
     "errors",
     "control",
+    "device_times",
     "stage",
     "journal",
     "logs",

@@ -67,7 +67,10 @@ def test_the_benchmark_compares_line_and_bare_loop(tmp_path):
     ratio = found["line"][0]["parts_per_second"] / found["bare"][0]["images_per_second"]
     assert f"{ratio:.2f}" in result.stdout
     assert found["ratios"]["line / bare loop"]["median"] == pytest.approx(ratio)
-    assert found["line"][0]["parts"] == 40
+    assert found["line"][0]["parts"] == found["line_drawn_beforehand"][0]["parts"] == 40
+    shown = found["line_drawn_beforehand"][0]["parts_per_second"]
+    ratio = found["ratios"]["line, parts drawn beforehand / bare loop"]["median"]
+    assert ratio == pytest.approx(shown / found["bare"][0]["images_per_second"])
     assert found["half_load"]["latency_ms"]["end_to_end"]["p99"] > 0
     assert [load["load_percent"] for load in found["loads"]] == [50, 80]
     for load in found["loads"]:
@@ -130,6 +133,7 @@ def test_memory_is_read_and_judged(small_line, tmp_path):
     networks = {"reconstruction+segmentation", "reconstruction+segmentation.1"}
     assert {"supervisor", "broker", *networks, "decision", "all"} <= set(growth)
     each = [one["last"]["resident_mb"] for name, one in growth.items() if name != "all"]
+    assert "from capture to the verdict at an MQTT reader" in result.stdout
     assert growth["all"]["last"]["resident_mb"] == pytest.approx(sum(each), rel=0.05)
     assert result.returncode == 1
     assert "MB, more than 1" in result.stderr

@@ -14,6 +14,7 @@ from benchmarks.line_endurance import (
 )
 from benchmarks.line_figures import Run
 from benchmarks.process_memory import Memory, total
+from heard_arrivals import arrival
 
 BARE = {"device": "cpu", "dtype": "bfloat16", "batch": 8}
 RUN = Run({"parts_per_second": 20.0}, [])
@@ -55,6 +56,15 @@ def test_growth_is_judged_for_all_processes_together() -> None:
     ]
     (row,) = [line for line in growing.text.splitlines() if line.startswith("reconstruction")]
     assert "+29.7" in row
+
+
+def test_latency_is_told_where_verdicts_were_heard() -> None:
+    limits = Limits(memory_mb=510, growth=0.02)
+    assert (
+        "no verdict of an inspected part was heard" in judge(readings(0.0), limits, BARE, RUN).text
+    )
+    heard = Run({"parts_per_second": 20.0}, [arrival(n, 100 * n, 10 * n) for n in range(1, 11)])
+    assert "p50 55 ms, p90 91 ms, p99 99 ms" in judge(readings(0.0), limits, BARE, heard).text
 
 
 def test_a_single_reading_does_not_decide() -> None:

@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from benchmarks.line_overload import OVER, first_usual, judge, phases_of
 from benchmarks.shown_camera import Phase
+from heard_arrivals import DEADLINE_MS, MS, arrival
 from pipeline.errors import LineError
-from pipeline.messages import Part, Reason, Verdict, VerdictRecord
-from plc.payloads import verdict_payload
+from pipeline.messages import Reason
 from plc.verdict_watch import Arrival
-
-START_NS = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()) * 1_000_000_000
-MS = 1_000_000
-DEADLINE_MS = 2000
-
-
-def arrival(
-    sequence: int, captured_ms: int, took_ms: int, reason: Reason = Reason.BELOW_THRESHOLD
-) -> Arrival:
-    """A part's verdict, decided as it arrives; late when it takes longer than the deadline."""
-    passed = reason is Reason.BELOW_THRESHOLD
-    captured_ns = START_NS + captured_ms * MS
-    record = VerdictRecord(
-        part=Part(3, "s", sequence),
-        verdict=Verdict.PASS if passed else Verdict.UNINSPECTED,
-        reason=reason,
-        text="",
-        score=0.1 if passed else None,
-        threshold=0.5,
-        bundle_id="b",
-        calibration_id="c",
-        captured_wall_ns=captured_ns,
-        decided_wall_ns=captured_ns + took_ms * MS,
-        deadline_wall_ns=captured_ns + DEADLINE_MS * MS,
-        late=took_ms > DEADLINE_MS,
-        latency_ms=float(took_ms),
-        simulated=True,
-        source="camera",
-        truth=None,
-        defects=(),
-        stamps=(),
-    )
-    return Arrival(verdict_payload(record), captured_ns + took_ms * MS)
 
 
 def overloaded() -> list[Arrival]:
@@ -67,7 +32,10 @@ def test_an_overload_is_counted_by_its_phases() -> None:
     assert found.usual_ms == pytest.approx(94, abs=0.5)
     assert found.offered_per_second == pytest.approx(6 / 0.18, rel=0.01)
     assert found.kept == pytest.approx(4 / 0.18 / 20, rel=0.01)
-    assert found.overload_p99_ms == pytest.approx(400, abs=0.5)
+    overload_ms = (found.overload_p50_ms, found.overload_p90_ms, found.overload_p99_ms)
+    assert overload_ms == pytest.approx((400, 400, 400), abs=0.5)
+    assert found.before_p50_ms == pytest.approx(92.5, abs=0.5)
+    assert found.before_p90_ms == pytest.approx(93.7, abs=0.5)
     assert (found.recovery_parts, found.recovery_s) == (2, pytest.approx(0.2, abs=0.001))
     assert (found.passed_late, found.came_late, found.unheard) == (0, 0, 0)
 

@@ -10,7 +10,6 @@ from calibration.record_parity import (
     load_parity,
     parity_file,
     save_parity,
-    withdraw_parity,
 )
 from calibration_records import calibration_record, parity_statement
 from pipeline.config import LineConfig
@@ -76,13 +75,67 @@ def test_a_statement_does_not_serve_another_calibration(tmp_path: Path) -> None:
         load_parity(tmp_path, other, MEND)
 
 
-def test_a_statement_can_be_withdrawn(tmp_path: Path) -> None:
-    own = record()
+def test_what_was_accepted_of_other_modes_stays(config: LineConfig, tmp_path: Path) -> None:
+    own = record("bfloat16")
     save_and_activate(tmp_path, own)
-    assert not withdraw_parity(tmp_path, own)
+    gpu = parity_statement(own, "cuda-float32", "cuda-bfloat16", device="cuda:0")
+    first = parity_statement(own, "bfloat16", "openvino-bfloat16")
+    for statement in (first, gpu, parity_statement(own, "bfloat16", "float32")):
+        save_parity(tmp_path, own, statement)
+    kept = load_parity(tmp_path, own, MEND)
+    assert kept is not None
+    assert [mode.dtype for mode in kept.modes] == ["bfloat16", "float32"]
+    assert [(run.device, [mode.dtype for mode in run.modes]) for run in kept.earlier] == [
+        ("cuda:0", ["cuda-float32", "cuda-bfloat16"]),
+        ("cpu", ["openvino-bfloat16"]),
+    ]
+    for dtype in ("bfloat16", "float32", "openvino-bfloat16", "cuda-bfloat16"):
+        assert load_calibration_for(config, "abc123", OWN, dtype) == own
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_refused_mode_does_not_start_even_with_its_own_calibration(
+    config: LineConfig, tmp_path: Path, dtype: str
+) -> None:
+    own = record("bfloat16")
+    save_and_activate(tmp_path, own)
+    accepted = parity_statement(own, "float32", "bfloat16")
+    save_parity(tmp_path, own, accepted)
+    save_parity(tmp_path, own, parity_statement(own, refused=(dtype,)))
+    with pytest.raises(CalibrationError, match=f"{dtype} is far off") as caught:
+        load_calibration_for(config, "abc123", OWN, dtype)
+    assert "evaluate_line --line 3 --parity --parts 60 --accept" in str(caught.value)
+    save_parity(tmp_path, own, parity_statement(own, "openvino-float32"))
+    with pytest.raises(CalibrationError, match=f"{dtype} is far off"):
+        load_calibration_for(config, "abc123", OWN, dtype)
+    save_parity(tmp_path, own, accepted)
+    assert load_calibration_for(config, "abc123", OWN, dtype) == own
+
+
+def test_no_other_mode_follows_a_calibration_whose_own_was_refused(
+    config: LineConfig, tmp_path: Path
+) -> None:
+    own = record("bfloat16")
+    save_and_activate(tmp_path, own)
+    save_parity(tmp_path, own, parity_statement(own, "float32", "bfloat16"))
+    save_parity(tmp_path, own, parity_statement(own, refused=("bfloat16",)))
+    with pytest.raises(CalibrationError, match="of bfloat16, on a machine"):
+        load_calibration_for(config, "abc123", OWN, "float32")
+
+
+def test_a_gpu_needs_a_parity_of_its_own(config: LineConfig, tmp_path: Path) -> None:
+    own = record("bfloat16")
+    save_and_activate(tmp_path, own)
+    on_gpu = config.model_copy(
+        update={"model": config.model.model_copy(update={"device": "cuda:1"})}
+    )
+    with pytest.raises(CalibrationError) as caught:
+        load_calibration_for(on_gpu, "abc123", OWN, "cuda-bfloat16")
+    command = "evaluate_line --line 3 --parity --parts 60 --accept --set model.device="
+    assert f"{command}cpu and {command}cuda:1" in str(caught.value)
     save_parity(tmp_path, own, parity_statement(own, "bfloat16"))
-    assert withdraw_parity(tmp_path, own)
-    assert load_parity(tmp_path, own, MEND) is None
+    with pytest.raises(CalibrationError, match="of cuda-bfloat16, on a machine"):
+        load_calibration_for(on_gpu, "abc123", OWN, "cuda-bfloat16")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from calibration.record import load_line_calibration
 from calibration.record_parity import load_calibration_for, load_parity, parity_file
 from evaluation.command import main
 from evaluation.parity import BATCH_SIZES, TOLERANCES
-from evaluation.parity_gate import modes_of, thread_counts
+from evaluation.parity_gate import batch_sizes, modes_of, thread_counts
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
 from pipeline.errors import CalibrationError
@@ -113,21 +113,37 @@ def test_nothing_is_kept_that_was_not_asked_for(bench: Bench) -> None:
     assert list(bench.config.calibration.folder.glob("*.parity")) == []
 
 
-def test_a_refused_mode_ends_with_its_figures_and_withdraws_what_was_accepted(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("accept", [["--accept"], []])
+def test_a_refused_mode_ends_with_its_figures_and_the_line_refuses_it_too(
+    bench: Bench,
+    accept: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert bench.gate("--accept") == 0
-    monkeypatch.setitem(TOLERANCES, "bfloat16", 1e-9)
-    assert bench.gate("--accept") == 1
-    error = capsys.readouterr().err
-    assert "bfloat16 is refused in 8 of the batch sizes and threads" in error
-    assert "float32 is refused" not in error
-    assert "times what is allowed" in error
-    assert "calibrate_line" in error
+    with monkeypatch.context() as stricter:
+        stricter.setitem(TOLERANCES, "bfloat16", 1e-9)
+        assert bench.gate(*accept) == 1
+    found = capsys.readouterr()
+    assert "bfloat16 is refused in 8 of the batch sizes and threads" in found.err
+    assert "float32 is refused" not in found.err
+    assert "times what is allowed" in found.err
+    assert "calibrate_line" in found.err
+    assert "Nothing is accepted" in found.out
     assert bench.content["passed"] is False
     refused = {mode["mode"] for mode in bench.content["modes"] if mode["refused"]}
     assert refused == {"bfloat16"}
-    assert list(bench.config.calibration.folder.glob("*.parity")) == []
+    with pytest.raises(CalibrationError, match="bfloat16 is refused in 8 of"):
+        load_calibration_for(*bench.model, "bfloat16")
+    assert bench.gate("--accept") == 0
+    assert load_calibration_for(*bench.model, "bfloat16")
+
+
+def test_other_modes_stay_accepted(bench: Bench) -> None:
+    pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
+    assert bench.gate("--accept", "--set", "model.device=openvino") == 0
+    assert bench.gate("--accept", "--set", "model.device=cpu") == 0
+    assert load_calibration_for(*bench.model, "openvino-bfloat16")
 
 
 def test_a_device_without_the_calibrations_precision_can_accept_nothing(
@@ -135,7 +151,9 @@ def test_a_device_without_the_calibrations_precision_can_accept_nothing(
 ) -> None:
     monkeypatch.setattr("stages.device._has_bfloat16", lambda _device: False)
     assert bench.gate("--accept") == 2
-    assert "was made in bfloat16, and this device does not compute in it" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "was made in bfloat16, and this device does not compute in it" in error
+    assert "--parity --parts 60 --accept" in error
     assert bench.gate() == 0
     assert {mode["mode"] for mode in bench.content["modes"]} == {"float32"}
 
@@ -164,6 +182,25 @@ def test_what_does_not_go_together(
 ) -> None:
     assert run("--config", tiny_line, "--parts", "2", *wrong) == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "more"),
+    [
+        ("cpu", 8, set()),
+        ("cpu", 100, {100}),
+        ("cuda", 8, set()),
+        ("cuda", 100, {64, 100, 128}),
+        ("cuda", 256, {64, 128, 256}),
+    ],
+)
+def test_the_batches_of_the_line_are_compared_too(device: str, size: int, more: set[int]) -> None:
+    assert set(batch_sizes(torch.device(device), size)) == {*BATCH_SIZES, *more}
+
+
+def test_the_line_says_how_large_its_batches_are(bench: Bench) -> None:
+    assert bench.gate("--set", "batch.size=33") == 0
+    assert {mode["batch_size"] for mode in bench.content["modes"]} == {*BATCH_SIZES, 33}
 
 
 def test_modes_of_a_processor(tiny_line: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,13 @@ def test_the_table_has_a_row_for_each_process() -> None:
     }
 
 
+def test_the_table_shows_copies_and_computing_on_a_device() -> None:
+    stage = StageView("reconstruction", "ready", 9, 9, 0, 0, 0, 900.0, 30.0, 40.0, 7.5, 1.25, 20.5)
+    _, _, titles, row = shown(replace(VIEW, stages=(stage,), gpus=(), warnings=())).splitlines()
+    assert "copy ms  device ms" in titles
+    assert row.split()[-5:] == ["30.0", "40.0", "1.2", "20.5", "900"]
+
+
 def test_the_table_ends_with_gpus_and_warnings() -> None:
     *_, gpu, warning = shown(VIEW).rstrip().splitlines()
     assert gpu.split(":")[0] == "NVIDIA H200"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.control import Beat, LineState, LineStatistics, StageLoad, StageReport
+from pipeline.control import Beat, LineState, LineStatistics, Percentiles, StageLoad, StageReport
 from pipeline.line import row_named
 from pipeline.line_view import FlowCounter, LineView, RateMeter, stage_view
 from pipeline.messages import Verdict
@@ -99,6 +99,19 @@ def test_batches_are_shown_on_average_where_parts_are_computed_together(
     assert stage_view(worker, FlowCounter(), None).batch is None
     worker.beat = msgspec.structs.replace(beat(stage, 1), load=StageLoad(batches))
     assert stage_view(worker, FlowCounter(), None).batch == mean
+
+
+def test_the_times_of_all_networks_of_a_process_stand_together() -> None:
+    worker = Worker(row_named("reconstruction"), 0, by_hand=True)
+    copies = {"reconstruction": Percentiles(1.0, 2, 3), "segmentation": Percentiles(0.5, 2, 3)}
+    on_device = {"reconstruction": Percentiles(20.0, 30, 40), "segmentation": Percentiles(9, 9, 9)}
+    load = StageLoad({1: 1}, copy_ms=copies, device_ms=on_device)
+    worker.beat = msgspec.structs.replace(beat("reconstruction", 1), load=load)
+    view = stage_view(worker, FlowCounter(), None)
+    assert (view.copy_ms, view.device_ms) == (1.5, 29.0)
+    worker.beat = beat("reconstruction", 1)
+    view = stage_view(worker, FlowCounter(), None)
+    assert (view.copy_ms, view.device_ms) == (None, None)
 
 
 def test_a_view_without_statistics_counts_nothing() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
-from loop_parts import SECOND_NS, PlainStage, Until, frame, row, send_all, sequences, take
-from pipeline.messages import Message, Reason, Stamp
+from loop_parts import SECOND_NS, SMALL, PlainStage, Until, frame, row, send_all, sequences, take
+from pipeline.messages import CapturedFrame, Message, PreparedFrame, Reason, Stamp
+from pipeline.stage import StageContext
+from stages.in_flight import InFlight
+from stages.lanes.flight import Arrays, Flight, Timing
 
 
 def test_a_part_that_the_later_stages_would_make_late_is_answered_and_not_computed(
@@ -117,3 +122,69 @@ def test_a_device_is_waited_for_at_the_end(station: Any, until: Until) -> None:
     line.loop.terminate()
     assert sequences(take(prepared, 1)) == [1]
     until(line.ended)
+
+
+class Late(Flight):
+    """A batch that arrives when the test says so."""
+
+    def __init__(self, parts: int, arrival: threading.Event) -> None:
+        self._parts, self._arrival = parts, arrival
+
+    def arrived(self) -> bool:
+        return self._arrival.is_set()
+
+    def land(self) -> Arrays:
+        return (np.zeros(self._parts),)
+
+    def timing(self) -> Timing:
+        return Timing(2.0, 30.0, 2.0)
+
+
+class Overlapping(PlainStage):
+    """As the stages with networks: begins a batch, and makes the answers when it has arrived."""
+
+    def __init__(self, spoilt: int) -> None:
+        super().__init__()
+        self.arrival, self._spoilt = threading.Event(), spoilt
+
+    def fly(self, context: StageContext) -> None:
+        self._in_flight: InFlight[Any, Any] = InFlight(
+            "toy", lambda flight: flight.land()[0], self._answer, context
+        )
+
+    def take(self, messages: Sequence[Message]) -> Iterable[Message]:
+        self.batches.append(sequences(messages))
+        self._in_flight.add(messages, Late(len(messages), self.arrival))
+        return ()
+
+    def settle(self, wait: bool) -> Iterable[Message]:
+        return self._in_flight.landed(wait)
+
+    def _answer(self, message: CapturedFrame, _result: float) -> Message:
+        if message.part.sequence == self._spoilt:
+            raise ZeroDivisionError("spoilt")
+        return PreparedFrame(message.part, 9, SMALL, SMALL, message.stamps)
+
+
+def test_an_error_in_a_result_is_laid_to_its_part_and_not_to_the_batch_begun_after_it(
+    station: Any, until: Until
+) -> None:
+    stage = Overlapping(spoilt=1)
+    line = station(row(size=2, max_wait_ms=10_000), stage)
+    stage.fly(line.loop._context)
+    outlet, prepared = line.ways()
+    failures = line.inlet("preprocessing", "failure")
+    until(outlet.room)
+    line.start()
+    send_all(outlet, [frame(number) for number in (1, 2, 3, 4)], until)
+    until(lambda: len(stage.batches) == 2)
+    stage.arrival.set()
+    assert sequences(take(prepared, 3)) == [2, 3, 4]
+    (failure,) = take(failures, 1)
+    assert (failure.part.sequence, failure.reason) == (1, Reason.STAGE_FAULT)
+    until(lambda: line.turn() and line.beats and line.beats[-1].sent.get("prepared") == 3)
+    assert line.beats[-1].failed == 1
+    assert stage.batches == [[1, 2], [3, 4]], "nothing is computed twice"
+    load = line.beats[-1].load
+    assert load.copy_ms["toy"].p50 == pytest.approx(4, rel=0.02)
+    assert load.device_ms["toy"].p50 == pytest.approx(30, rel=0.02)

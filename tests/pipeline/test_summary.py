@@ -24,7 +24,15 @@ STATISTICS = LineStatistics(
     bundle_id="0123456789abcdef",
     calibration_id="fedcba987654",
 )
-LOAD = StageLoad({1: 4, 8: 20}, 3, Percentiles(30.5, 31, 32), None, ((1, 60.5), (8, 333.0)))
+LOAD = StageLoad(
+    {1: 4, 8: 20},
+    3,
+    Percentiles(30.5, 31, 32),
+    None,
+    {"reconstruction": Percentiles(1.5, 2, 3)},
+    {"reconstruction": Percentiles(50, 60, 70)},
+    ((1, 60.5), (8, 333.0)),
+)
 SUMMARY = RunSummary(
     3, "20261122-071502-3f9a", STATISTICS, {"reconstruction": LOAD}, (), {"decision": 2}, 4
 )
@@ -55,6 +63,8 @@ def test_the_json_has_the_agreed_keys_and_values(tmp_path: Path) -> None:
                 "refused": 3,
                 "wait_ms": {"p50": 30.5, "p90": 31, "p99": 32},
                 "compute_ms": None,
+                "copy_ms": {"reconstruction": {"p50": 1.5, "p90": 2, "p99": 3}},
+                "device_ms": {"reconstruction": {"p50": 50, "p90": 60, "p99": 70}},
                 "costs_ms": [[1, 60.5], [8, 333.0]],
             }
         },

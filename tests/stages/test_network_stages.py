@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,22 @@ from pipeline.config_stages import Stages
 from pipeline.control import StageReport
 from pipeline.errors import BundleError, CalibrationError, ConfigError, InputError
 from pipeline.line import row_named, rows
-from pipeline.messages import InspectionResult, Part, PreparedFrame, ReconstructedFrame, Stamp
+from pipeline.messages import (
+    InspectionResult,
+    Message,
+    Part,
+    PreparedFrame,
+    ReconstructedFrame,
+    Stamp,
+)
 from pipeline.stage import StageContext
 from pipeline.wire import Decoder, Encoder
 from stages.bundle import Bundle
 from stages.device import compute_dtype
+from stages.execution import Execution
 from stages.inspector import Inspector
+from stages.lanes.cpu import CpuLane
+from stages.lanes.cuda import SLOTS, CudaLane
 from stages.preprocessing.prepare import preparation_settings
 from stages.readiness import load_line_bundle
 from stages.reconstruction.stage import ReconstructionStage, check_bundle
@@ -38,6 +48,8 @@ from stages.segmentation.stage import build as build_segmentation
 STAMPS = (Stamp("preprocessing", 1, 2),)
 HERE = str(compute_dtype(torch.device("cpu"))).removeprefix("torch.")
 """The precision of this machine's scores."""
+BATCHES = 2 * SLOTS + 1
+"""So many that each slot of a GPU's lane is used again, and once more."""
 NEEDS_GPU = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device; see docs/gpu-checklist.md"
 )
@@ -108,12 +120,36 @@ def prepared(image: np.ndarray, sequence: int) -> PreparedFrame:
     return read
 
 
+def through(stage: ReconstructionStage | SegmentationStage, frames: Sequence[Message]) -> Any:
+    """What a stage makes of a batch."""
+    assert list(stage.take(frames)) == []
+    return list(stage.settle(wait=True))
+
+
+@pytest.mark.usefixtures("bundle", "threads")
+@pytest.mark.parametrize("build", [build_reconstruction, build_segmentation])
+def test_all_that_a_lane_has_to_prepare_is_prepared_before_the_first_part(
+    config: LineConfig, build: Callable[[StageContext], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    submit = CpuLane.submit
+
+    def submitting(lane: CpuLane, *arrays: np.ndarray) -> Any:
+        sizes.append(len(arrays[0]))
+        return submit(lane, *arrays)
+
+    monkeypatch.setattr(CpuLane, "submit", submitting)
+    monkeypatch.setattr(CpuLane, "warm_sizes", CudaLane.warm_sizes)
+    build(context(config)).open()
+    assert sizes == [4, 2, 1], "batches of up to four parts"
+
+
 def test_a_batch_is_reconstructed_part_by_part(
     reconstruction: ReconstructionStage, bundle: Bundle
 ) -> None:
     batch = images(3)
     frames = [prepared(image, sequence) for sequence, image in enumerate(batch, start=1)]
-    answers = list(reconstruction.take(frames))
+    answers = through(reconstruction, frames)
     expected = Inspector(bundle, "cpu").inspect(batch).reconstructions
     for frame, answer, wanted in zip(frames, answers, expected, strict=True):
         assert isinstance(answer, ReconstructedFrame)
@@ -129,7 +165,7 @@ def test_both_stages_give_the_score_that_the_inspector_gives(
 ) -> None:
     batch = images(4)
     frames = [prepared(image, sequence) for sequence, image in enumerate(batch, start=1)]
-    answers = list(segmentation.take(list(reconstruction.take(frames))))
+    answers = through(segmentation, through(reconstruction, frames))
     inspected = Inspector(bundle, "cpu").inspect(batch)
     for index, answer in enumerate(answers):
         assert isinstance(answer, InspectionResult)
@@ -151,27 +187,29 @@ def test_both_stages_in_one_process_give_the_scores_of_the_inspector(
     stages = {"segmentation": {"with": "reconstruction"}}
     model = config.model.model_copy(update={"device": device})
     shared = with_stages(config.model_copy(update={"model": model}), stages)
-    dtype = str(compute_dtype(torch.device(device))).removeprefix("torch.")
+    dtype = Execution(device).computes_in
     save_and_activate(config.calibration.folder, calibration(bundle.id, dtype=dtype))
     chain = build_stage(row_named("reconstruction+segmentation", rows(shared)), context(shared))
     assert isinstance(chain, Chain)
     chain.open()
-    batch = images(6)
+    batch = images(2 * BATCHES)
     frames = [prepared(image, sequence) for sequence, image in enumerate(batch, start=1)]
-    answers = [answer for start in (0, 2, 4) for answer in chain.take(frames[start : start + 2])]
+    answers: list[Message] = []
+    for start in range(0, len(frames), 2):
+        answers += chain.take(frames[start : start + 2])
+        answers += chain.settle(wait=False)
     answers += chain.settle(wait=True)
     chain.close()
-    inspected = Inspector(bundle, device).inspect(batch)
+    inspector = Inspector(bundle, device)
     allowed = 0.0 if device == "cpu" else 0.01  # a GPU's kernels depend on the size of a batch
-    assert [answer.part.sequence for answer in answers] == [1, 2, 3, 4, 5, 6]
+    assert [answer.part.sequence for answer in answers] == list(range(1, len(frames) + 1))
     for index, answer in enumerate(answers):
         assert isinstance(answer, InspectionResult)
         assert answer.bundle_id == bundle.id
         assert answer.view is frames[index].view
-        assert answer.score == pytest.approx(float(inspected.scores[index]), rel=allowed, abs=0)
-        np.testing.assert_allclose(
-            answer.anomaly_map, inspected.anomaly_maps[index], rtol=0, atol=allowed
-        )
+        alone = inspector.inspect(batch[index : index + 1])
+        assert answer.score == pytest.approx(float(alone.scores[0]), rel=allowed, abs=0)
+        np.testing.assert_allclose(answer.anomaly_map, alone.anomaly_maps[0], rtol=0, atol=allowed)
 
 
 def with_stages(config: LineConfig, stages: dict[str, Any]) -> LineConfig:
@@ -197,7 +235,7 @@ def test_defects_are_in_pixels_of_the_view(
     reconstruction: ReconstructionStage, segmentation: SegmentationStage
 ) -> None:
     """The map is 64 x 64, the view 128 wide and 32 high; everything lies above a threshold of 0."""
-    (answer,) = segmentation.take(list(reconstruction.take([prepared(images(1)[0], 1)])))
+    (answer,) = through(segmentation, through(reconstruction, [prepared(images(1)[0], 1)]))
     assert isinstance(answer, InspectionResult)
     largest = answer.defects[0]
     assert largest.x_px + largest.width_px <= 128
@@ -209,15 +247,16 @@ def test_defects_are_in_pixels_of_the_view(
 def test_a_reconstruction_of_another_model_gets_no_bundle_to_pass_with(
     reconstruction: ReconstructionStage, segmentation: SegmentationStage
 ) -> None:
-    (frame,) = reconstruction.take([prepared(images(1)[0], 1)])
-    (answer,) = segmentation.take([msgspec.structs.replace(frame, bundle_id="another")])
+    (frame,) = through(reconstruction, [prepared(images(1)[0], 1)])
+    (answer,) = through(segmentation, [msgspec.structs.replace(frame, bundle_id="another")])
     assert isinstance(answer, InspectionResult)
     assert answer.bundle_id == ""
 
 
 def test_a_frame_of_another_size_is_refused(reconstruction: ReconstructionStage) -> None:
     with pytest.raises(InputError, match="the networks take a batch"):
-        list(reconstruction.take([prepared(np.zeros((32, 64, 1), np.uint8), 1)]))
+        reconstruction.take([prepared(np.zeros((32, 64, 1), np.uint8), 1)])
+    assert list(reconstruction.settle(wait=True)) == [], "nothing of it was begun"
 
 
 @pytest.mark.usefixtures("bundle")
@@ -268,7 +307,7 @@ def test_the_line_chooses_the_paradigm(
     other = build_reconstruction(context(with_paradigm(config, "one_step")))
     other.open()
     frame = prepared(images(1)[0], 1)
-    (own,), (answer,) = reconstruction.take([frame]), other.take([frame])
+    (own,), (answer,) = through(reconstruction, [frame]), through(other, [frame])
     assert isinstance(own, ReconstructedFrame)
     assert isinstance(answer, ReconstructedFrame)
     expected = Inspector(bundle, "cpu", paradigm="one_step").inspect(images(1)).reconstructions[0]

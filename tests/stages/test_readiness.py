@@ -83,9 +83,9 @@ class Computing:
     """Devices of a machine that is not this one, each with its precision."""
 
     WORDS: ClassVar = {
-        "auto": "bfloat16",
-        "cuda:0": "bfloat16",
-        "cuda:1": "bfloat16",
+        "auto": "cuda-bfloat16",
+        "cuda:0": "cuda-bfloat16",
+        "cuda:1": "cuda-bfloat16",
         "cpu": "float32",
         "openvino": "openvino-float32",
     }
@@ -101,10 +101,10 @@ def two_workers(*devices: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "dtype"),
     [
-        ({}, "bfloat16"),
+        ({}, "cuda-bfloat16"),
         ({"model.device": "cpu"}, "float32"),
         ({"model.device": "openvino"}, "openvino-float32"),
-        ({"stages.reconstruction": two_workers("cuda:0", "cuda:1")}, "bfloat16"),
+        ({"stages.reconstruction": two_workers("cuda:0", "cuda:1")}, "cuda-bfloat16"),
         (
             {
                 "model.device": "cpu",
@@ -138,7 +138,7 @@ def test_devices_of_different_precision_are_refused(
 ) -> None:
     """A score would depend on the worker, or have another precision than its calibration."""
     monkeypatch.setattr("stages.readiness.Execution", Computing)
-    with pytest.raises(ConfigError, match=r"auto in bfloat16.*cpu in float32.* of one kind"):
+    with pytest.raises(ConfigError, match=r"auto in cuda-bfloat16.*cpu in float32.* of one kind"):
         computes_in(load_line(line_file(3), list(changes.items())))
 
 

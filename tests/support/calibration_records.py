@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calibration.record import CalibrationRecord
-from calibration.record_parity import ComparedMode, ParityStatement
+from calibration.record_parity import ComparedMode, ParityStatement, RefusedMode
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -53,9 +53,11 @@ def compared_mode(dtype: str) -> ComparedMode:
     )
 
 
-def parity_statement(of: CalibrationRecord, *dtypes: str) -> ParityStatement:
-    """That all of these precisions were compared for a calibration."""
-    return ParityStatement(
+def parity_statement(
+    of: CalibrationRecord, *dtypes: str, refused: tuple[str, ...] = (), **changes: Any
+) -> ParityStatement:
+    """That all of these precisions were compared for a calibration, and which were refused."""
+    statement = ParityStatement(
         line=of.line,
         calibration_id=of.id,
         bundle_id=of.bundle_id,
@@ -69,4 +71,6 @@ def parity_statement(of: CalibrationRecord, *dtypes: str) -> ParityStatement:
         modes=tuple(compared_mode(dtype) for dtype in dtypes),
         created=NOON,
         versions={"torch": "2.13.0"},
+        refused=tuple(RefusedMode(dtype=it, figures=f"{it} is far off") for it in refused),
     )
+    return statement.model_copy(update=changes)

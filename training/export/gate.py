@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from calibration.record import load_line_calibration
 from evaluation.compare import Candidate
 from evaluation.evaluate import LabelledParts
 from evaluation.near_threshold import ScoredPart
-from evaluation.parity import TOLERANCES, Deviation, Mode, Reference
+from evaluation.parity import TOLERANCES, Deviation, Engine, Mode, Reference, refusal_of
 from evaluation.parity_gate import (
     deviations_of,
     reference_of,
@@ -22,11 +21,10 @@ from evaluation.parity_gate import (
     thread_counts,
     with_blends,
 )
-from evaluation.parity_report import deviation_table, near_text, refusal_of
+from evaluation.parity_report import deviation_table, near_text
 from evaluation.reference import WORDS, EagerReference
 from pipeline.errors import CalibrationError
 from stages.reconstruction.paradigms import PARADIGMS
-from training.export.runtime import OnnxInspector
 
 BATCH_SIZES = (1, 2, 5)
 LOWEST, HIGHEST = 1e-12, 0.999
@@ -53,10 +51,11 @@ class ExportParity:
         return tuple(deviation for deviation in self.deviations if deviation.refused)
 
 
-def check_export(file: Path, candidate: Candidate, labelled: LabelledParts) -> ExportParity:
-    """The file in onnxruntime against the reference, on these parts and blends near the threshold.
-
-    Raises InputError where a score of the reference is not finite.
+def check_export(
+    runtime: str, engine: Engine, candidate: Candidate, labelled: LabelledParts
+) -> ExportParity:
+    """The file as a runtime runs it against the reference, on these parts and blends near the
+    threshold. Raises InputError where a score of the reference is not finite.
     """
     eager = EagerReference(candidate.bundle, "cpu", PARADIGMS[candidate.own_paradigm])
     given = scored_parts(labelled, eager)
@@ -64,11 +63,11 @@ def check_export(file: Path, candidate: Candidate, labelled: LabelledParts) -> E
     parts = with_blends(given, eager, threshold)
     reference = reference_of(parts, threshold)
     mode = Mode(
-        name="onnxruntime",
+        name=runtime,
         dtype="float32",
         tolerance=TOLERANCES["float32"],
         threads=thread_counts(torch.device("cpu")),
-        make=lambda: OnnxInspector(file),
+        make=lambda: engine,
         batch_sizes=BATCH_SIZES,
     )
     return ExportParity(

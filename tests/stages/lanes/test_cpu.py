@@ -124,3 +124,8 @@ def test_padding_repeats_the_last_row_in_memory_of_its_own():
     assert out.tolist() == [[4, 5], [2, 3], [0, 1], [0, 1], [0, 1]]
     assert out.flags.writeable
     assert not np.shares_memory(padded(rows, 3), rows)
+
+
+def test_a_lane_that_takes_any_size_is_warmed_up_with_one_image_and_a_full_batch():
+    lane = CpuLane(Execution("cpu", "float32"), Doubling(), passes=1)
+    assert (lane.warm_sizes(8), lane.warm_sizes(1)) == ((1, 8), (1,))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as in the module
 
 from stages.model_profiles import ModelProfile
 from stages.reconstruction.unet import Attention, TimeEmbedding, UNet
@@ -60,3 +61,25 @@ def test_attention_matches_the_formula(tiny: ModelProfile) -> None:
         heads.append((weights @ v[:, rows].mT).mT)
     oracle = x + attention.out(torch.cat(heads, dim=1).reshape(x.shape))
     torch.testing.assert_close(attention(x), oracle, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fused_attention_finds_the_channels_of_a_position_side_by_side(
+    tiny: ModelProfile, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strides: list[int] = []
+    attend = F.scaled_dot_product_attention
+
+    def noting(*tensors: torch.Tensor) -> torch.Tensor:
+        strides.extend(tensor.stride(-1) for tensor in tensors)
+        return attend(*tensors)
+
+    torch.manual_seed(0)
+    attention = Attention(16, tiny.unet)
+    nn.init.normal_(attention.out.weight)
+    x = torch.randn(2, 16, 3, 5)
+    expected = attention(x)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noting)
+    found = attention(x.contiguous(memory_format=layout))
+    assert strides == [1, 1, 1]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

@@ -87,6 +87,49 @@ def test_what_scores_otherwise_is_deleted_and_an_older_file_stays(
     assert older.read_bytes() == b"older"
 
 
+@pytest.mark.slow
+def test_openvinos_form_is_checked_in_openvino_and_replaces_an_earlier_one(
+    export: Export, tiny_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
+    folder, name = tmp_path / "ir", f"line_3_{load_bundle(tiny_line.parent / 'bundle').id}"
+    folder.mkdir()
+    (folder / "line_3_0123456789abcdef.xml").write_text("an earlier one")
+
+    assert export("--openvino", folder, "--parts", 12) == 0
+
+    assert sorted(it.name for it in folder.iterdir()) == [f"{name}.bin", f"{name}.xml"]
+    shown = capsys.readouterr().out
+    assert "openvino: tolerance" in shown
+    assert f"{folder / name}.xml: bundle " in shown
+    monkeypatch.setitem(TOLERANCES, "float32", 1e-12)
+    before = (folder / f"{name}.xml").read_bytes()
+    assert export("--openvino", folder, "--parts", 12) == 1
+    assert "openvino is refused in 3" in capsys.readouterr().err
+    assert (folder / f"{name}.xml").read_bytes() == before
+
+
+def test_a_folder_with_anything_else_is_not_replaced(
+    export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
+    (tmp_path / "mine.txt").write_text("")
+    assert export("--openvino", tmp_path) == 2
+    assert "holds 'mine.txt', which is not of an export" in capsys.readouterr().err
+
+
+def test_openvino_is_named_where_it_is_missing(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert export("--openvino", tmp_path / "ir") == 2
+    told = capsys.readouterr().err
+    assert "needs the packages openvino, which are not installed" in told
+    assert "'.[export,openvino]'" in told
+
+
 @pytest.mark.parametrize("paradigm", ["ddim", "iterative"])
 def test_a_paradigm_of_many_passes_is_refused(
     export: Export, tmp_path: Path, paradigm: str, capsys: pytest.CaptureFixture[str]
@@ -116,7 +159,10 @@ def test_a_place_that_cannot_be_written_is_refused_beforehand(
     assert "make it first" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [(), ("--onnx",), ("--onnx", "a.onnx", "--parts", "1")])
+@pytest.mark.parametrize(
+    "wrong",
+    [(), ("--onnx",), ("--onnx", "a.onnx", "--parts", "1"), ("--onnx", "a", "--openvino", "b")],
+)
 def test_wrong_arguments_end_with_code_2(export: Export, wrong: tuple[str, ...]) -> None:
     assert export(*wrong) == 2
 
@@ -124,5 +170,13 @@ def test_wrong_arguments_end_with_code_2(export: Export, wrong: tuple[str, ...])
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("export", "--help") == 0
     shown = capsys.readouterr().out
-    for word in ("--onnx", "scores", "threshold", "deleted", "examples", "exit codes"):
+    for word in (
+        "--onnx",
+        "--openvino",
+        "scores",
+        "threshold",
+        "deleted",
+        "examples",
+        "exit codes",
+    ):
         assert word in shown

@@ -15,6 +15,7 @@ from evaluation.evaluate import LabelledParts
 from pipeline.config_file import load_line
 from stages.bundle import Bundle, save_bundle
 from training.export.gate import BATCH_SIZES, check_export, export_refusal, show_export
+from training.export.runtime import OnnxInspector
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_calibration_the_median_score_is_the_threshold(
     exported: Path, candidate: Candidate, labelled: LabelledParts
 ) -> None:
-    found = check_export(exported, candidate, labelled)
+    found = check_export("onnxruntime", OnnxInspector(exported), candidate, labelled)
     assert found.refused == ()
     assert [one.batch_size for one in found.deviations] == list(BATCH_SIZES)
     assert found.parts == 5
@@ -62,7 +63,8 @@ def test_a_file_of_another_bundle_is_refused_with_its_figures(
     without_surface = save_bundle(
         tmp_path / "other", candidate.bundle.manifest, *candidate.bundle.networks()
     )
-    found = check_export(exported, replace(candidate, bundle=without_surface), labelled)
+    other = replace(candidate, bundle=without_surface)
+    found = check_export("onnxruntime", OnnxInspector(exported), other, labelled)
     assert len(found.refused) == len(BATCH_SIZES)
     why = export_refusal(found)
     assert why.startswith("onnxruntime is refused in 3 of the batch sizes and threads tried")
