@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.batching import expected_ns
 from pipeline.config import LineConfig
-from pipeline.control import Beat
+from pipeline.control import Beat, StageLoad
 from pipeline.line import Row
 from pipeline.logs import log_path
 from pipeline.stage_loop import CRASHED, stage_command
@@ -31,7 +32,7 @@ BATCHES_OF_SILENCE = 2.0
 class Worker:
     """One process of a row; `by_hand` workers are watched but neither started nor restarted.
 
-    `batch_s`: what its longest batches took when it last said so. `silent`: it works, but has not
+    `batch_s`: what a full batch takes, by what it last said. `silent`: it works, but has not
     beaten when it should have. `retired_s`: since when it is to end and be replaced, None else.
     `given_up`: it has failed too often and is not started again before `ProcessGroup.forgive`.
     `rests`: how often it has failed beyond its budget since then, and was to come back all the
@@ -122,8 +123,7 @@ class ProcessGroup:
                 continue
             if worker.by_hand or (worker.process and worker.process.pid == beat.pid):
                 worker.beat, worker.beat_s = beat, self._clock()
-                costs_ms = [took_ms for _, took_ms in beat.load.costs_ms]
-                worker.batch_s = max(costs_ms) / 1e3 if costs_ms else worker.batch_s
+                worker.batch_s = self._full_batch_s(worker.row, beat.load) or worker.batch_s
                 return True
         return False
 
@@ -267,6 +267,12 @@ class ProcessGroup:
         worker.process.kill()
         worker.process.wait()
         return f"gave no sign of life for {allowed_s:g} s and was killed"
+
+    def _full_batch_s(self, row: Row, load: StageLoad) -> float:
+        """What a full batch takes at present, also where the latest were smaller; 0 if unknown."""
+        sizes = [size for size, _ in load.costs_ms]
+        full = row.batch(self._config).size if row.batch else 1
+        return expected_ns(load.costs_ms, max([full, *sizes])) / 1e9
 
     def _silence_s(self, worker: Worker) -> float:
         return self._clock() - worker.beat_s

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import LineConfig
-from pipeline.control import Beat, StageLoad, StageReport
+from pipeline.control import BatchCosts, Beat, StageLoad, StageReport
 from pipeline.line import row_named
 from pipeline.process_group import Loss, ProcessGroup, Worker
 from pipeline.run_folder import RunFolder
@@ -189,13 +189,18 @@ def test_a_process_that_is_silent_is_named_long_before_it_is_killed(
     assert watched.group.silent() == "", "it is away now"
 
 
-def test_a_stage_with_long_batches_may_be_silent_for_two_of_them(
-    watch: Callable[..., Watch], until: Until
+@pytest.mark.parametrize(
+    ("row", "costs_ms"),
+    [("preprocessing", ((1, 900.0), (8, 4000.0))), ("reconstruction", ((1, 500.0),))],
+    ids=["as they come", "full ones are yet to come"],
+)
+def test_a_stage_with_long_batches_may_be_silent_for_two_full_ones(
+    row: str, costs_ms: BatchCosts, watch: Callable[..., Watch], until: Until
 ) -> None:
-    watched = watch("preprocessing")
+    watched = watch(row)
     (worker,) = watched.group.workers
     watched.start()
-    watched.beat(worker, load=StageLoad(costs_ms=((1, 900.0), (8, 4000.0))))
+    watched.beat(worker, load=StageLoad(costs_ms=costs_ms))
     watched.beat(worker, load=StageLoad())
     watched.now_s += 7.9
     assert (watched.group.losses(), watched.group.silent()) == ([], "")
