@@ -18,14 +18,7 @@ from pipeline.run_folder import RunFolder
 
 MakeConfig = Callable[..., LineConfig]
 Until = Callable[[Callable[[], object]], None]
-LIMITS = {
-    "supervision": {
-        "restarts": 2,
-        "window_s": 60.0,
-        "start_timeout_s": 20.0,
-        "silence_timeout_s": 5.0,
-    }
-}
+SUPERVISION = {"restarts": 2, "window_s": 60.0, "start_timeout_s": 20.0, "silence_timeout_s": 5.0}
 
 
 class Watch:
@@ -50,8 +43,7 @@ class Watch:
     def beat(self, worker: Worker, **changes: Any) -> None:
         """Note a sign of life as its process would give it."""
         pid = worker.process.pid if worker.process else 0
-        fields: dict[str, Any] = {"ready": True, "pid": pid, "fault": ""}
-        fields |= changes
+        fields: dict[str, Any] = {"ready": True, "pid": pid, "fault": "", **changes}
         beat = Beat(
             stage=worker.row.name,
             worker=worker.number,
@@ -86,7 +78,7 @@ def watch(make_config: MakeConfig) -> Iterator[Callable[..., Watch]]:
     def start(
         *names: str, by_hand: tuple[str, ...] = (), changes: dict[str, Any] | None = None
     ) -> Watch:
-        config = make_config({**LIMITS, **(changes or {})})
+        config = make_config({"supervision": SUPERVISION, **(changes or {})})
         watches.append(Watch(config, names, frozenset(by_hand)))
         return watches[-1]
 
@@ -192,7 +184,6 @@ def test_a_process_that_is_silent_is_named_long_before_it_is_killed(
 @pytest.mark.parametrize(
     ("row", "costs_ms"),
     [("preprocessing", ((1, 900.0), (8, 4000.0))), ("reconstruction", ((1, 500.0),))],
-    ids=["as they come", "full ones are yet to come"],
 )
 def test_a_stage_with_long_batches_may_be_silent_for_two_full_ones(
     row: str, costs_ms: BatchCosts, watch: Callable[..., Watch], until: Until
@@ -209,8 +200,7 @@ def test_a_stage_with_long_batches_may_be_silent_for_two_full_ones(
     watched.start()
     watched.beat(worker)
     watched.now_s += 1.6
-    assert watched.group.losses() == []
-    assert watched.group.silent(), "what another process took says nothing"
+    assert (watched.group.losses(), bool(watched.group.silent())) == ([], True)
 
 
 def test_a_beat_of_an_earlier_process_says_nothing_of_this_one(
