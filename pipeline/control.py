@@ -93,8 +93,9 @@ class LineOrder(Struct, frozen=True, forbid_unknown_fields=True, tag_field="sche
     `stop`: names of the stages that shall end now. `last_sequence`: the highest sequence that
     acquisition has given out, as far as the supervisor knows. `answers` and `transitions`: the
     latest ones, so that none is missed by who reads only every second order. `loads`: how often a
-    recipe was selected, which is to be loaded anew even where its name is the same. `costs_ms`: what
-    batches take in each stage that a part goes through, for the slack of parts on their way there.
+    recipe was selected, which is to be loaded anew even where its name is the same. `costs_ms`:
+    what batches take in each stage that a part goes through, for the slack of parts on their way
+    there.
     """
 
     session: str

@@ -20,6 +20,7 @@ from plc.check import cautions, check_broker
 from plc.command_inbox import CommandInbox
 from plc.connection import Connection, Link
 from plc.delivery import Acknowledged, Delivery, Gap, Sent
+from plc.denials import Denials
 from plc.dialect import Dialect, Incoming, JsonDialect, Kind, Outgoing
 from plc.outlet import Away, Connected, Event, Outlet, Unheard
 from plc.payloads import (
@@ -70,7 +71,6 @@ class PlcClient:
         self._topics = Topics(mqtt.topic_root)
         self._heartbeat_s = mqtt.heartbeat_s
         self._address, self._cautions = access.address, cautions(access)
-        self._client_id = f"inspection-line-{line}"
         self._delivery, self._acks = Delivery(), AckWatch(mqtt.ack_window_s)
         self._verdicts = VerdictQueue(self._topics, self._delivery, self._acks, self._send)
         self._dialect = self._chosen_dialect(mqtt, folder)
@@ -79,13 +79,14 @@ class PlcClient:
         self._identity: Identity | None = None
         self._away: str | None = None
         self._away_since_s = time.time()
-        self._unheard = ""
         self._dropped: int | None = None
         self._closed = False
         self._greeted = self._beats = self._refused = 0
         self._beat_due_s = self._summary_due_s = 0.0
         self._outlet = Outlet(self._topics.status, self._dialect.reads, wake)
-        self._connection = Connection(access, self._client_id, self._dialect, self._outlet)
+        client_id = f"inspection-line-{line}"
+        self._connection = Connection(access, client_id, self._dialect, self._outlet)
+        self._denials = Denials(client_id, self._topics, self._delivery, self._outlet)
 
     def start(self) -> None:
         """Begin to connect; a broker that is away is tried again every 0.2 to 2 s."""
@@ -131,7 +132,7 @@ class PlcClient:
             return f"MQTT broker {self._address} away since {since}: {self._away}{missing}"
         if self._stalled():
             return f"MQTT broker {self._address}: {STALLED}"
-        return self._denial()
+        return self._denials.text
 
     @property
     def alarm(self) -> str:
@@ -139,7 +140,7 @@ class PlcClient:
         self._settle()
         if self._closed or self._away is not None:
             return ""
-        return self._denial() or self._acks.alarm(time.monotonic())
+        return self._denials.text or self._acks.alarm(time.monotonic())
 
     def publish_verdict(self, record: VerdictRecord) -> bool:
         """Send a verdict now, or as soon as the broker has confirmed enough of those before it:
@@ -187,6 +188,7 @@ class PlcClient:
         if link is None or self._order is None or self._stalled():
             return
         self._send_verdicts(link)
+        self._denials.ask_again(link, now_s)
         if link.speech.asked_again:
             self._outlet.repeat()
         if now_s >= self._summary_due_s:
@@ -291,15 +293,6 @@ class PlcClient:
         if link is not None:
             self._send(link, Outgoing(self._topics.response, response))
 
-    def _denial(self) -> str:
-        for topic, problem in self._delivery.denied.items():
-            who = self._client_id
-            return f"MQTT broker denies {who} to publish to {topic} ({problem}); allow it there"
-        if self._unheard:
-            topic = self._dialect.reads[0]
-            return f"MQTT broker denies {self._client_id} to read {topic} ({self._unheard})"
-        return ""
-
     def _wait_for_answer(self, deadline_s: float) -> bool:
         """Take in the next event; False when nothing is in flight or time is up."""
         self._settle()
@@ -334,7 +327,8 @@ class PlcClient:
     def _take(self, event: Event) -> None:
         match event:
             case Connected():
-                self._away, self._unheard = None, ""
+                self._away = None
+                self._denials.note_heard("")
                 self._log.info("MQTT broker %s connected", self._address)
             case Away():
                 self._note_away(event)
@@ -343,7 +337,7 @@ class PlcClient:
             case Acknowledged():
                 self._note_answer(event)
             case Unheard():
-                self._unheard = event.problem
+                self._denials.note_heard(event.problem)
 
     def _note_away(self, event: Away) -> None:
         reason = STALLED if event.link == self._dropped is not None else event.reason

@@ -153,7 +153,7 @@ class Listener(Protocol):
         """A message has come on a topic that was subscribed to."""
 
     def on_unheard(self, problem: str) -> None:
-        """The broker refuses a subscription."""
+        """The broker refuses a subscription; `problem` is empty where it grants them all."""
 
 
 class Connection:
@@ -296,6 +296,5 @@ class _Attempt:
         reasons: list[ReasonCode],
         _properties: Properties,
     ) -> None:
-        problems = [str(reason).lower() for reason in reasons if reason.is_failure]
-        if problems:
-            self._listener.on_unheard(problems[0])
+        problems = (str(reason).lower() for reason in reasons if reason.is_failure)
+        self._listener.on_unheard(next(problems, ""))

@@ -32,7 +32,7 @@ class Away:
 
 @dataclass(frozen=True)
 class Unheard:
-    """The broker does not let the line listen."""
+    """The broker does not let the line listen, or, with an empty `problem`, does."""
 
     problem: str
 
@@ -60,7 +60,8 @@ class Outlet:
         """Whether the next acknowledgement is waited for."""
         self.overrun = 0
         """Messages that found no room; their senders get no answer and send them again."""
-        self._topic, self._listens_to, self._wake = status_topic, listens_to, wake
+        self.listens_to = listens_to
+        self._topic, self._wake = status_topic, wake
         self._link: Link | None = None
         self._lock = threading.RLock()
         self._status: StatusPayload | None = None
@@ -91,7 +92,7 @@ class Outlet:
     def on_connected(self, link: Link) -> None:
         """The line listens, and the status goes out before anything else."""
         with self._lock:
-            link.subscribe(self._listens_to)
+            link.subscribe(self.listens_to)
             self._publish_status(link)
             self.events.put(Connected(link.number))
             self._link = link
