@@ -108,6 +108,11 @@ class Plc:
                 f"no {what} within {WAIT_S:g} s; {len(self.payloads)} verdicts, {self.states}"
             )
 
+    def heard(self, condition: Callable[[Plc], bool], within_s: float) -> bool:
+        """Whether a condition comes true in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: condition(self), within_s)
+
     def wait_for_inspected(self, count: int) -> None:
         """Until this many more verdicts that rest on a score have come."""
         start = len(self.payloads)
