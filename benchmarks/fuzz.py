@@ -144,8 +144,8 @@ class Campaign:
         for name, taker in stage_of.items():
             self.targets.append(Target(name, taker, spoilers[name], judges[name], self._way(name)))
         for topic in TOPICS:
-            target = Target(topic, "decision", spoilers[topic], judges[topic], self._topic(topic))
-            self.targets.append(target)
+            own = Target(topic, "decision", spoilers[topic], judges[topic], self._topic(topic))
+            self.targets.append(own)
         for target in self.targets:
             if isinstance(target, Target) and target.name in SPOILT:
                 line.changes[target.name] = self._spoiler(target)
