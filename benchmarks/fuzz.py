@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import fuzz_sparkplug
+from benchmarks.fuzz_port import PortAttack
 from benchmarks.fuzz_samples import TOPICS, Refusal, part_of, refusals, series
 from benchmarks.malformed import Frames, Malformed
 from benchmarks.table import text_table
@@ -31,6 +32,7 @@ from benchmarks.tapped_line import PATIENCE_S, TappedLine, consumers
 from pipeline.command_line import line_parser, load_arguments_line, run_command, whole_number
 from pipeline.config import LineConfig
 from pipeline.messages import Verdict
+from plc.loopback import HOST
 from reject_log.store import ReadStore, database_path
 
 SPOILT_SHARE = 0.1
@@ -87,7 +89,7 @@ class Campaign:
     line: TappedLine
     chance: random.Random
     messages: int
-    targets: list[Target] = field(default_factory=list)
+    targets: list[Target | PortAttack] = field(default_factory=list)
     spoilt: Counter[str] = field(default_factory=Counter)
     spoilt_parts: set[int] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
@@ -103,6 +105,7 @@ class Campaign:
         self._attack()
         self.line.changes = {"beat": self.line.changes["beat"]}
         self._settle()
+        self._judge_port()
         self._judge_processes(pids)
         self.violations += self._differences()
         self.told_last = max(self.line.plc.verdicts, default=0)
@@ -141,11 +144,18 @@ class Campaign:
         for name, taker in stage_of.items():
             self.targets.append(Target(name, taker, spoilers[name], judges[name], self._way(name)))
         for topic in TOPICS:
-            target = Target(topic, "decision", spoilers[topic], judges[topic], self._topic(topic))
-            self.targets.append(target)
+            own = Target(topic, "decision", spoilers[topic], judges[topic], self._topic(topic))
+            self.targets.append(own)
         for target in self.targets:
-            if target.name in SPOILT:
+            if isinstance(target, Target) and target.name in SPOILT:
                 line.changes[target.name] = self._spoiler(target)
+
+        self.targets.append(self._port())
+
+    def _port(self) -> PortAttack:
+        """Of the broker, as a host that speaks no MQTT finds it."""
+        broker = self.line.config.mqtt.broker
+        return PortAttack(HOST, broker.port, self.line.beats["broker"].pid, self.chance)
 
     def _attack(self) -> None:
         """Send everything, as far as the line goes on taking it."""
@@ -242,6 +252,15 @@ class Campaign:
         self._expect(now == pids, f"other processes than before: {pids}, {now}")
         faults = {name: beat.fault for name, beat in self.line.beats.items() if beat.fault}
         self._expect(not faults, f"faults: {faults}")
+
+    def _judge_port(self) -> None:
+        """Nothing of all those connections is left open."""
+        for port in (target for target in self.targets if isinstance(target, PortAttack)):
+            port.close()
+            end_s = time.monotonic() + PATIENCE_S
+            while port.left_open and time.monotonic() < end_s and not self._dead():
+                self.line.turn()
+            self._expect(not port.left_open, f"{port.left_open} descriptors of the broker are left")
 
     def _judge_supervisor(self) -> None:
         wanted = self._to_refuse("beat")

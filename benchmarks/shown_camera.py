@@ -67,7 +67,7 @@ class ShownCamera:
 
     live = False
     exhausted = False
-    warning = ""
+    warning = away = ""
 
     def __init__(self, settings: SimulatedCamera, clock: Clock) -> None:
         self._settings, self._clock = settings, clock

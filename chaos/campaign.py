@@ -114,7 +114,9 @@ def run_campaign(options: argparse.Namespace, kinds: Sequence[Kind]) -> Campaign
     began_s, before = time.monotonic(), shared_memory()
     with open_hall(options.broker) as hall:
         journal = KeptJournal(hall.config.ledger_folder, hall.folder / "kept")
+        hall.measured = options.rate is None
         hall.rate_hz = options.rate or LOAD * measure_capacity(hall)
+        hall.shared_before = before
         print(f"{hall.rate_hz:.1f} parts/s on {hall.access.address}", file=sys.stderr)
         campaign = Campaign(options.seed, options.broker, hall.rate_hz, only=options.only)
         campaign.missing = {kind.name: why for kind in kinds if (why := kind.missing(hall))}

@@ -46,6 +46,10 @@ class Hall:
     broker: Mosquitto | None
     network: Namespace | None
     data_disk: Path | None
+    measured: bool = False
+    """Whether `rate_hz` is a share of what the line was measured to carry."""
+    shared_before: set[str] = field(default_factory=set)
+    """Shared memory of this user before the campaign."""
     unusual: Spans = field(default_factory=Spans)
     """Times in which the camera showed other parts than their numbers say."""
     struck: list[tuple[float, str]] = field(default_factory=list)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from chaos.counters import PartCounters
@@ -100,6 +101,14 @@ class RunningLine:
                     found[int(entry.name)] = " ".join(words).strip()
         return found
 
+    def strays(self) -> list[int]:
+        """Processes of earlier starts, and of stages that were replaced; whoever the present
+        supervisor and its stages have started, is not among them.
+        """
+        found = self.processes()
+        known = {self.supervisor, *self.stages().values()}
+        return [pid for pid in found if not known & {pid, *ancestors(pid)}]
+
     def pid(self, stage: str) -> int:
         """The process of a stage, or of the `supervisor`. Raises LineError where there is none."""
         if stage == SUPERVISOR:
@@ -121,6 +130,17 @@ def stage_processes(supervisor: int) -> dict[int, str]:
             ):
                 found[int(entry.name)] = words[words.index("--stage") + 1]
     return found
+
+
+def ancestors(pid: int) -> Iterator[int]:
+    """The parents of a process, and theirs, as far as they are still there."""
+    while pid > 1:
+        try:
+            words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # ended meanwhile
+            return
+        pid = int(words.rpartition(")")[2].split()[1])
+        yield pid
 
 
 def _processes() -> list[Path]:

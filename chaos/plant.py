@@ -25,6 +25,8 @@ LINE = 3
 FRAME_PX, INPUT_PX = 160, 160
 BROKEN_RECIPE = "broken"
 """A recipe whose networks give no number."""
+LARGE, HUGE = 1e3, 1e30
+"""What a broken network multiplies by, again and again, and at last."""
 SMALL = ModelProfile(
     name="small",
     unet=UNetSizes(
@@ -68,8 +70,8 @@ def build_plant(folder: Path, mqtt: dict[str, Any], rate_hz: float | None) -> Li
     data["mqtt"] = {**data["mqtt"], "keepalive_s": 2, **mqtt}
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     config = load_line(path)
-    bundle = _save(config, config.model.bundle, 1.0)
-    broken = _save(config, folder / "broken_bundle", 1e15)
+    bundle = _save(config, config.model.bundle)
+    broken = _save(config, folder / "broken_bundle", broken=True)
     _calibrate(path)
     record = load_active(config.calibration.folder, bundle.id, "")
     other = record.model_copy(update={"bundle_id": broken.id})
@@ -77,14 +79,15 @@ def build_plant(folder: Path, mqtt: dict[str, Any], rate_hz: float | None) -> Li
     return config
 
 
-def _save(config: LineConfig, folder: Path, weight: float) -> Bundle:
-    """Random networks, always the same; with a large `weight` their sums leave what a number of 32
-    bits can say, and what follows is not a number.
+def _save(config: LineConfig, folder: Path, *, broken: bool = False) -> Bundle:
+    """Random networks, always the same. Of a `broken` one what the last convolution is given leaves
+    what a number of 32 bits can say, so that its sums, of infinities of both signs, are no number.
     """
     unet, segmentation = untrained_networks(SMALL, 1)
-    for module in segmentation.modules():
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-            module.weight.data.mul_(weight)
+    if broken:  # only there: a rectifier behind it could make a number of what is none
+        norms = [module for module in segmentation.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.weight.data.mul_(LARGE if norm is not norms[-1] else HUGE)
     preparation: dict[str, Any] = {**preparation_settings(config.frame)}
     manifest = BundleManifest(
         profile=SMALL,

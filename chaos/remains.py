@@ -4,13 +4,14 @@ log tells the same story as the ledger.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections import Counter
 from pathlib import Path
 
 from chaos.ledger import Account
-from chaos.line import RunningLine
+from chaos.line import RunningLine, wait_for_end
 from chaos.violation import Violation
 from pipeline.config import LineConfig
 from pipeline.errors import LineError
@@ -20,6 +21,8 @@ from reject_log.images import images_folder
 from reject_log.store import ReadStore, database_path
 
 SHARED_MEMORY = Path("/dev/shm")
+ENDING_S = 5.0
+"""For a process that was told to end, or is being killed, when the line is well again."""
 
 
 def shared_memory() -> set[str]:
@@ -41,6 +44,31 @@ def left_behind(line: RunningLine) -> list[Violation]:
         found += [str(item) for item in images_folder(config).glob(".unfinished/*")]
         found += [str(item) for item in config.data_folder.glob("*.sqlite-*")]
     return [Violation(5, f"left behind: {item}") for item in found]
+
+
+def left_meanwhile(line: RunningLine, shared_before: set[str]) -> list[Violation]:
+    """What is there beside a line that runs again and nobody uses: ended processes' leftovers."""
+    ended_late = wait_for_end(line.strays(), ENDING_S)
+    found = [f"process {pid}" for pid in ended_late]
+    files = [SHARED_MEMORY / name for name in shared_memory() - shared_before]
+    files += [item for item in line.temporary.rglob("*") if item.is_file()]
+    if files:
+        used = _used()
+        found += [str(item) for item in files if str(item) not in used and item.exists()]
+    return [Violation(5, f"left behind by the recovery: {item}") for item in found]
+
+
+def _used() -> set[str]:
+    """Files that any process has open or mapped, as far as this user may see."""
+    found: set[str] = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+            maps = (entry / "maps").read_text(encoding="utf-8", errors="replace")
+            found |= {text.split(maxsplit=5)[5] for text in maps.splitlines() if "/" in text}
+            for item in (entry / "fd").iterdir():
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    found.add(os.readlink(item))
+    return found
 
 
 def reject_log_differs(config: LineConfig, accounts: dict[str, Account]) -> list[Violation]:

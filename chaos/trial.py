@@ -10,6 +10,7 @@ from random import Random
 from chaos.checker import MISSED_S
 from chaos.fault import SIGN_S, Fault, Hall, Kind
 from chaos.ledger import KeptJournal
+from chaos.remains import left_meanwhile
 from chaos.violation import Violation
 from pipeline.control import Command, LineState
 from pipeline.errors import LineError
@@ -100,6 +101,8 @@ class Trial:
         if fault.hinders:
             hall.checker.hindered.add(began_s - MISSED_S, outcome.over_s + MISSED_S)
         self._journal.read_on()
+        if hall.line.running:
+            outcome.violations += left_meanwhile(hall.line, hall.shared_before)
         outcome.violations += hall.checker.judge(self._journal.accounts, self._journal.read_s)
         return outcome
 

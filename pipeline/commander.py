@@ -124,7 +124,7 @@ class Commander:
         self._config = switch.config
         self._folder.write_config(switch.config)
         self._group.retire({w.row.name for w in self._group.workers if w.row.reloads})
-        self._book.update(recipe=switch.config.recipe)
+        self._book.update(recipe=switch.config.recipe, loads=self._book.order.loads + 1)
         self._desk.answer(switch.request, "")
         self._move(Event.RECIPE, self.loading)
 

@@ -92,8 +92,10 @@ class LineOrder(Struct, frozen=True, forbid_unknown_fields=True, tag_field="sche
     `capture`: take parts; false before the line is ready, while it is paused and while it drains.
     `stop`: names of the stages that shall end now. `last_sequence`: the highest sequence that
     acquisition has given out, as far as the supervisor knows. `answers` and `transitions`: the
-    latest ones, so that none is missed by who reads only every second order. `costs_ms`: what
-    batches take in each stage that a part goes through, for the slack of parts on their way there.
+    latest ones, so that none is missed by who reads only every second order. `loads`: how often a
+    recipe was selected, which is to be loaded anew even where its name is the same. `costs_ms`:
+    what batches take in each stage that a part goes through, for the slack of parts on their way
+    there.
     """
 
     session: str
@@ -104,6 +106,7 @@ class LineOrder(Struct, frozen=True, forbid_unknown_fields=True, tag_field="sche
     stop: tuple[str, ...] = ()
     last_sequence: int = 0
     recipe: str = "default"
+    loads: int = 0
     batch: str = ""
     encoder: Encoder | None = None
     answers: tuple[Answer, ...] = ()

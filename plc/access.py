@@ -56,6 +56,7 @@ class Access:
             reconnect_on_failure=reconnect,
         )
         client.connect_timeout = timeout_s
+        client.max_inflight_messages = 0  # else paho keeps some back and calls them sent
         client.on_socket_open = _send_at_once
         if self.user is not None:
             client.username_pw_set(self.user, self.password)

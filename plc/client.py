@@ -20,27 +20,28 @@ from plc.check import cautions, check_broker
 from plc.command_inbox import CommandInbox
 from plc.connection import Connection, Link
 from plc.delivery import Acknowledged, Delivery, Gap, Sent
+from plc.denials import Denials
 from plc.dialect import Dialect, Incoming, JsonDialect, Kind, Outgoing
 from plc.outlet import Away, Connected, Event, Outlet, Unheard
 from plc.payloads import (
     HeartbeatPayload,
     Identity,
     ResponsePayload,
-    reject_payload,
     status_payload,
     undelivered_payload,
-    verdict_payload,
 )
 from plc.sparkplug.birth_sequence import BirthSequence
 from plc.sparkplug.edge_node import EdgeNode
 from plc.topics import Topics
+from plc.verdict_queue import VerdictQueue, remaining_ms
 
 __all__ = ["PlcClient", "check_broker", "read_password"]
 
 CLOSE_S = 2.0
 """Longest time that `close` waits for broker and acknowledgements, and then for the goodbye."""
 PATIENCE_S = 2.0
-"""A publish unanswered for this long: nothing more is handed over until the broker answers."""
+"""A publish unanswered for this long ends the connection: what it holds would come too late."""
+STALLED = "it has stopped answering"
 MOST_AT_ONCE = 20
 """Messages to the line that are read before verdicts get their turn again."""
 SUMMARY_S = 1.0
@@ -70,21 +71,22 @@ class PlcClient:
         self._topics = Topics(mqtt.topic_root)
         self._heartbeat_s = mqtt.heartbeat_s
         self._address, self._cautions = access.address, cautions(access)
-        self._client_id = f"inspection-line-{line}"
-        self._delivery = Delivery()
+        self._delivery, self._acks = Delivery(), AckWatch(mqtt.ack_window_s)
+        self._verdicts = VerdictQueue(self._topics, self._delivery, self._acks, self._send)
         self._dialect = self._chosen_dialect(mqtt, folder)
         self._inbox = CommandInbox(line, session, self._dialect.read_command)
-        self._acks = AckWatch(mqtt.ack_window_s)
         self._order: LineOrder | None = None
         self._identity: Identity | None = None
         self._away: str | None = None
         self._away_since_s = time.time()
-        self._unheard = ""
+        self._dropped: int | None = None
         self._closed = False
         self._greeted = self._beats = self._refused = 0
         self._beat_due_s = self._summary_due_s = 0.0
         self._outlet = Outlet(self._topics.status, self._dialect.reads, wake)
-        self._connection = Connection(access, self._client_id, self._dialect, self._outlet)
+        client_id = f"inspection-line-{line}"
+        self._connection = Connection(access, client_id, self._dialect, self._outlet)
+        self._denials = Denials(client_id, self._topics, self._delivery, self._outlet)
 
     def start(self) -> None:
         """Begin to connect; a broker that is away is tried again every 0.2 to 2 s."""
@@ -129,8 +131,8 @@ class PlcClient:
             missing = f"; {self.undelivered} verdicts undelivered" if self.undelivered else ""
             return f"MQTT broker {self._address} away since {since}: {self._away}{missing}"
         if self._stalled():
-            return f"MQTT broker {self._address} has stopped answering"
-        return self._denial()
+            return f"MQTT broker {self._address}: {STALLED}"
+        return self._denials.text
 
     @property
     def alarm(self) -> str:
@@ -138,29 +140,21 @@ class PlcClient:
         self._settle()
         if self._closed or self._away is not None:
             return ""
-        return self._denial() or self._acks.alarm(time.monotonic())
+        return self._denials.text or self._acks.alarm(time.monotonic())
 
     def publish_verdict(self, record: VerdictRecord) -> bool:
-        """Send a verdict now or never: False where it has expired, or where the broker is away or
-        does not answer. What the gate must act on goes before it.
+        """Send a verdict now, or as soon as the broker has confirmed enough of those before it:
+        False where it has expired, or where the broker is away or does not answer. What the gate
+        must act on goes before it.
         """
-        now_ns = time.monotonic_ns()
-        remaining_ms, sent_ms = _remaining_ms(record, now_ns), now_ns // 1_000_000
-        link = None if remaining_ms == 0 or self._stalled() else self._greeted_link()
+        expired = remaining_ms(record, time.monotonic_ns()) == 0
+        link = None if expired or self._stalled() else self._greeted_link()
         if link is None:
             self._delivery.absent(record.part)
             return False
-        expiry_s = None if remaining_ms is None else math.ceil(remaining_ms / 1000)
-        reject = reject_payload(record, remaining_ms or 0, sent_ms)
-        if reject is not None:
-            self._send(link, Outgoing(self._topics.reject, reject, expiry_s=expiry_s))
-            self._acks.expect(record.part.sequence, time.monotonic() + (remaining_ms or 0) / 1000)
-        verdict = verdict_payload(record, remaining_ms, sent_ms)
-        message = Outgoing(self._topics.verdict, verdict, expiry_s=expiry_s)
-        if self._send(link, message, record.part):
-            return True
-        self._delivery.absent(record.part)
-        return False
+        self._verdicts.add(record)
+        self._send_verdicts(link)
+        return True
 
     def note_unpublished(self, sequence: int) -> None:
         """A verdict of an earlier process of this session that nobody knows to have arrived."""
@@ -188,8 +182,13 @@ class PlcClient:
         """
         self._outlet.count(sequence)
         link, now_s = self._greeted_link(), time.monotonic()
+        if link is not None and self._stalled():
+            self._dropped = link.number
+            link.drop()
         if link is None or self._order is None or self._stalled():
             return
+        self._send_verdicts(link)
+        self._denials.ask_again(link, now_s)
         if link.speech.asked_again:
             self._outlet.repeat()
         if now_s >= self._summary_due_s:
@@ -203,7 +202,7 @@ class PlcClient:
                 counter=self._beats,
                 state=self._order.state,
                 sequence=sequence,
-                settled=settled,
+                settled=self._verdicts.sent_until(settled),
                 sent_ms=time.monotonic_ns() // 1_000_000,
             )
             self._send(link, Outgoing(self._topics.heartbeat, payload, qos=0))
@@ -223,6 +222,10 @@ class PlcClient:
         self._await_first_answer(deadline_s)
         link = self._greeted_link()
         if link is not None:
+            self._send_verdicts(link)
+            while self._verdicts and self._wait_for_answer(deadline_s):
+                self._send_verdicts(link)
+            self._verdicts.abandon()
             self._summarise(link)
         self.set_status(order)
         while self._outlet.link is not None and self._wait_for_answer(deadline_s):
@@ -275,19 +278,20 @@ class PlcClient:
             self._delivery.sent(packet)
         return bool(sent)
 
+    def _send_verdicts(self, link: Link) -> None:
+        """Those that the broker has room for; the next acknowledgement wakes for the others."""
+        self._verdicts.send(link)
+        if self._verdicts and not self._outlet.waiting:
+            self._outlet.waiting = True
+            self._settle()  # an answer that came before that woke nobody
+            self._verdicts.send(link)
+        if not self._verdicts:
+            self._outlet.waiting = False
+
     def _respond(self, response: ResponsePayload) -> None:
         link = self._outlet.link
         if link is not None:
             self._send(link, Outgoing(self._topics.response, response))
-
-    def _denial(self) -> str:
-        for topic, problem in self._delivery.denied.items():
-            who = self._client_id
-            return f"MQTT broker denies {who} to publish to {topic} ({problem}); allow it there"
-        if self._unheard:
-            topic = self._dialect.reads[0]
-            return f"MQTT broker denies {self._client_id} to read {topic} ({self._unheard})"
-        return ""
 
     def _wait_for_answer(self, deadline_s: float) -> bool:
         """Take in the next event; False when nothing is in flight or time is up."""
@@ -323,7 +327,8 @@ class PlcClient:
     def _take(self, event: Event) -> None:
         match event:
             case Connected():
-                self._away, self._unheard = None, ""
+                self._away = None
+                self._denials.note_heard("")
                 self._log.info("MQTT broker %s connected", self._address)
             case Away():
                 self._note_away(event)
@@ -332,16 +337,18 @@ class PlcClient:
             case Acknowledged():
                 self._note_answer(event)
             case Unheard():
-                self._unheard = event.problem
+                self._denials.note_heard(event.problem)
 
     def _note_away(self, event: Away) -> None:
+        reason = STALLED if event.link == self._dropped is not None else event.reason
         if event.link is not None:
             self._delivery.lost(event.link)
+            self._verdicts.abandon()
             self._acks.forget()
             self._away_since_s = time.time()
-        if event.reason != self._away:
-            self._log.warning("MQTT broker %s is away: %s", self._address, event.reason)
-        self._away = event.reason
+        if reason != self._away:
+            self._log.warning("MQTT broker %s is away: %s", self._address, reason)
+        self._away = reason
 
     def _note_answer(self, answer: Acknowledged) -> None:
         known = set(self._delivery.denied)
@@ -384,14 +391,3 @@ class PlcClient:
             return JsonDialect(self._topics, self._line, self._session)
         file = None if folder is None else folder / "sparkplug_bdseq.txt"
         return EdgeNode(mqtt.sparkplug, BirthSequence(file, self._log))
-
-
-def _remaining_ms(record: VerdictRecord, now_ns: int) -> int | None:
-    """Milliseconds until a part is at the gate, cut; 0 if it has passed, None if nobody knows."""
-    if record.late:
-        return 0
-    if record.deadline_monotonic_ns is not None:
-        return max(0, record.deadline_monotonic_ns - now_ns) // 1_000_000
-    if record.deadline_wall_ns is None:
-        return None
-    return max(0, record.deadline_wall_ns - record.decided_wall_ns) // 1_000_000

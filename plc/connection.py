@@ -2,14 +2,18 @@
 
 Fresh, because paho sends again what was in flight when a connection broke, and what was published
 while it was away. A verdict that arrives late is worse than none: the gate would act on a wrong
-part. So what a lost connection did not deliver dies with its client.
+part. So what a lost connection did not deliver dies with its client, and with its socket.
 """
 
 from __future__ import annotations
 
+import math
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Protocol
@@ -31,6 +35,12 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 2.0
 """Pause before the next attempt to connect; it doubles with each failure."""
 ANSWER_TIMEOUT_S = 5.0
 """Time for the broker's answer to a connection request."""
+MOST_IN_FLIGHT = 65_535
+"""Messages that a broker takes before it has confirmed the first, where it does not say."""
+RESERVED = 4
+"""So many of them, but a quarter at most, are kept for what is no verdict."""
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER that forgets what a socket has not sent."""
 _WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
 
 
@@ -41,6 +51,8 @@ class Link:
     number: int
     client: paho.Client
     speech: Speech
+    receive_maximum: int = MOST_IN_FLIGHT
+    """Messages that the broker takes before it has confirmed the first."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def publish(
@@ -56,8 +68,21 @@ class Link:
         last = replace(sent[-1], part=part, gap=gap)
         return [*(packet for packet in sent[:-1] if packet is not None), last]
 
+    def room(self, in_flight: int) -> float:
+        """Messages that verdicts may add to those in flight; without any, as many as they need."""
+        reserved = min(RESERVED, self.receive_maximum // 4)
+        return self.receive_maximum - reserved - in_flight if in_flight else math.inf
+
+    def drop(self) -> None:
+        """End it without a goodbye, and without what the broker has not taken yet."""
+        open_socket = self.client.socket()
+        if isinstance(open_socket, socket.socket):
+            with suppress(OSError):  # it has ended by itself
+                socket.socket.shutdown(open_socket, socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Disconnect, with the goodbye that the speech asks for."""
+        self.client.on_socket_close = None
         with self._lock:
             packets = self.speech.farewell()
             for packet in packets or ():
@@ -95,6 +120,12 @@ class Link:
         return _expiring(packet.expiry_s)
 
 
+def _forget_unsent(_client: paho.Client, _data: Any, ending: Any) -> None:
+    """Else the kernel goes on sending when a cable is mended, long after the verdicts expired."""
+    with suppress(OSError):  # it is closed already
+        ending.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+
+
 @lru_cache(maxsize=256)
 def _expiring(expiry_s: int) -> Properties:
     """What makes a message expire; the same for all that do so in as many seconds."""
@@ -122,7 +153,7 @@ class Listener(Protocol):
         """A message has come on a topic that was subscribed to."""
 
     def on_unheard(self, problem: str) -> None:
-        """The broker refuses a subscription."""
+        """The broker refuses a subscription; `problem` is empty where it grants them all."""
 
 
 class Connection:
@@ -173,6 +204,7 @@ class Connection:
         client.will_set(will.topic, will.data, will.qos, will.retain)
         attempt = _Attempt(link, self._listener)
         attempt.listen()
+        client.on_socket_close = _forget_unsent
         try:
             client.connect(self._access.host, self._access.port, self._access.keepalive_s)
         except (OSError, ValueError) as error:
@@ -220,12 +252,14 @@ class _Attempt:
         return self._ended.wait()
 
     def _on_connect(
-        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         if reason.is_failure:
             self._listener.on_refused(f"it refuses the line: {str(reason).lower()}")
         else:
             self.accepted = True
+            most = getattr(properties, "ReceiveMaximum", MOST_IN_FLIGHT)
+            self._link = replace(self._link, receive_maximum=most)
             self._listener.on_connected(self._link)
         self._answered.set()
 
@@ -262,6 +296,5 @@ class _Attempt:
         reasons: list[ReasonCode],
         _properties: Properties,
     ) -> None:
-        problems = [str(reason).lower() for reason in reasons if reason.is_failure]
-        if problems:
-            self._listener.on_unheard(problems[0])
+        problems = (str(reason).lower() for reason in reasons if reason.is_failure)
+        self._listener.on_unheard(next(problems, ""))

@@ -75,6 +75,7 @@ class Delivery:
         """Topics that the broker's access list denies, with its answer."""
         self.gap = Gap()
         """What the PLC has not been told yet."""
+        self._denied_s: dict[str, float] = {}
         self._in_flight: dict[tuple[int, int], Sent] = {}
         self._early: dict[tuple[int, int], Acknowledged] = {}
         self._delivered, self._summarised = Sequences(), Sequences()
@@ -108,12 +109,18 @@ class Delivery:
             self._early[answer.link, answer.mid] = answer
         elif answer.problem:
             self.denied[sent.topic] = answer.problem
+            self._denied_s[sent.topic] = sent.at_s
             if sent.part is not None:
                 self.absent(sent.part)
             self.gap.merge(sent.gap or Gap())
         else:
             self.denied.pop(sent.topic, None)
             self._confirm(sent)
+
+    def forget_denial(self, topic: str, until_s: float) -> None:
+        """Drop what was denied on a topic until then, by the time of sending."""
+        if topic in self.denied and self._denied_s[topic] <= until_s:
+            del self.denied[topic]
 
     def _confirm(self, sent: Sent) -> None:
         if sent.part is not None:

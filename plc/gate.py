@@ -6,20 +6,23 @@ One rule decides at the gate: a part passes only if its PASS has come before it 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from pipeline.messages import Verdict
 from pipeline.sequences import Sequences
 from plc.payloads import HeartbeatPayload, RejectPayload, UndeliveredPayload, VerdictPayload
-from plc.transit import TransitWatch
+from plc.transit import MOST_SESSIONS, TransitWatch
 
 Key = tuple[str, int]
 """Session and sequence: what a part is called on the wire."""
 MOST_AT_ONCE = 100_000
 """Parts that one message may put on the belt; who speaks of more is no line of parts."""
+MOST_BEHIND = 100_000
+"""Parts behind the gate that are known one by one; older ones are counted only."""
 
 
 @dataclass
@@ -40,6 +43,26 @@ class TrackedPart:
     ahead_s: float = 0.0
     rejected: bool = False
     fired: bool | None = None
+
+
+@dataclass
+class _Tally:
+    """Parts behind the gate; `least_ahead_s` is infinite where no verdict came in time."""
+
+    parts: int = 0
+    passed: int = 0
+    wrong: int = 0
+    silent: int = 0
+    least_ahead_s: float = math.inf
+
+    def add(self, part: TrackedPart) -> None:
+        """One more."""
+        self.parts += 1
+        self.passed += not part.fired
+        self.wrong += bool(part.fired) and part.verdict is Verdict.PASS
+        self.silent += part.verdict is None
+        if part.ahead_s > 0:
+            self.least_ahead_s = min(self.least_ahead_s, part.ahead_s)
 
 
 class GateReport(msgspec.Struct, frozen=True):
@@ -90,6 +113,8 @@ class GateRegister:
     _known_until: int = 0
     _on_belt: dict[Key, TrackedPart] = field(default_factory=dict)
     _behind: dict[Key, TrackedPart] = field(default_factory=dict)
+    _forgotten: _Tally = field(default_factory=_Tally)
+    _forgotten_until: dict[str, int] = field(default_factory=dict)
     _undelivered: dict[str, Sequences] = field(default_factory=dict)
     _late: int = 0
     _repeated: int = 0
@@ -106,7 +131,7 @@ class GateRegister:
     @property
     def behind(self) -> int:
         """Parts that have passed the gate, or were fired at."""
-        return len(self._behind)
+        return len(self._behind) + self._forgotten.parts
 
     def heartbeat(self, payload: HeartbeatPayload, now_s: float) -> None:
         """A sign of life, which says how long messages take at best."""
@@ -164,26 +189,26 @@ class GateRegister:
         for key in there:
             part = self._behind[key] = self._on_belt.pop(key)
             part.fired = not part.proof
+            self._forget()
             yield part
 
     def report(self) -> GateReport:
         """The account so far, of the parts that have been at the gate."""
-        parts = list(self._behind.values())
-        passed = sum(not part.fired for part in parts)
-        wrong = sum(bool(part.fired) and part.verdict is Verdict.PASS for part in parts)
-        silent = sum(part.verdict is None for part in parts)
-        ahead_ms = [1000 * part.ahead_s for part in parts if part.ahead_s > 0]
+        tally = replace(self._forgotten)
+        for part in self._behind.values():
+            tally.add(part)
+        ahead_ms = round(1000 * tally.least_ahead_s, 1) if tally.least_ahead_s < math.inf else None
         return GateReport(
-            parts=len(parts),
-            passed=passed,
-            right=len(parts) - passed - wrong - silent,
-            silent=silent,
-            wrong=wrong,
+            parts=tally.parts,
+            passed=tally.passed,
+            right=tally.parts - tally.passed - tally.wrong - tally.silent,
+            silent=tally.silent,
+            wrong=tally.wrong,
             late=self._late,
             undelivered=sum(len(named) for named in self._undelivered.values()),
             repeated=self._repeated,
             contradictions=self._contradictions,
-            least_ahead_ms=round(min(ahead_ms), 1) if ahead_ms else None,
+            least_ahead_ms=ahead_ms,
         )
 
     def _there_by_time(self, now_s: float) -> Iterator[Key]:
@@ -203,11 +228,25 @@ class GateRegister:
             if reached >= at:
                 yield key
 
+    def _forget(self) -> None:
+        """The oldest part behind the gate is only counted from now on."""
+        if len(self._behind) <= MOST_BEHIND:
+            return
+        key = next(iter(self._behind))
+        self._forgotten.add(self._behind.pop(key))
+        session, sequence = key
+        self._forgotten_until[session] = max(sequence, self._forgotten_until.get(session, 0))
+        while len(self._forgotten_until) > MOST_SESSIONS:
+            del self._forgotten_until[next(iter(self._forgotten_until))]
+
     def _part(self, session: str, sequence: int, now_s: float) -> TrackedPart:
         key = session, sequence
         part = self._on_belt.get(key) or self._behind.get(key)
         if part is None:
             part = TrackedPart(session, sequence, now_s + self.belt_s)
+            if sequence <= self._forgotten_until.get(session, 0):  # long behind the gate
+                part.fired = True
+                return part
             self._on_belt[key] = part
             heapq.heappush(self._times, (part.gate_s, key))
         return part

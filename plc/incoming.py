@@ -72,12 +72,13 @@ _legible = msgspec.json.Decoder(_Legible)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises: for text that is not UTF-8, and for what is nested too deeply, it is no
 MsgspecError."""
-_VALUES = ("recipe", "batch", "position", "speed")
-_NEEDS: dict[Command, tuple[str, ...]] = {
+VALUES = ("recipe", "batch", "position", "speed")
+NEEDS: dict[Command, tuple[str, ...]] = {
     Command.SELECT_RECIPE: ("recipe",),
     Command.NEXT_BATCH: ("batch",),
     Command.SET_ENCODER: ("position", "speed"),
 }
+"""The values of each command; it may have no others of `VALUES`."""
 
 
 def read_command(data: bytes, at_monotonic_ns: int) -> Request:
@@ -91,7 +92,7 @@ def read_command(data: bytes, at_monotonic_ns: int) -> Request:
         payload = _command.decode(data)
     except _UNREADABLE as error:
         raise _bad(data, str(error)) from error
-    given = tuple(key for key in _VALUES if getattr(payload, key) is not None)
+    given = tuple(key for key in VALUES if getattr(payload, key) is not None)
     try:
         check_values(payload.command, given)
     except ValueError as error:
@@ -107,7 +108,7 @@ def read_command(data: bytes, at_monotonic_ns: int) -> Request:
 
 def check_values(command: Command, given: Sequence[str]) -> None:
     """Whether a command has the values that belong to it and no others. Raises ValueError."""
-    needed = _NEEDS.get(command, ())
+    needed = NEEDS.get(command, ())
     if set(given) != set(needed):
         wanted = " and ".join(needed) or "nothing more"
         raise ValueError(f"{command} needs {wanted}, and has {' and '.join(given) or 'nothing'}")

@@ -32,7 +32,7 @@ class Away:
 
 @dataclass(frozen=True)
 class Unheard:
-    """The broker does not let the line listen."""
+    """The broker does not let the line listen, or, with an empty `problem`, does."""
 
     problem: str
 
@@ -44,7 +44,7 @@ MOST_MESSAGES = 500
 
 class Outlet:
     """A connection's listener. `wake` is called when the line's own thread has something to do at
-    once, which an acknowledgement is not.
+    once, which an acknowledgement is not, unless something waits for its room.
 
     The lock is held while a status is published: the retained one is the latest, and nothing
     overtakes the status of a new connection. paho holds a lock of its own while it reports an
@@ -56,9 +56,12 @@ class Outlet:
     ) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.messages: queue.Queue[Incoming] = queue.Queue(MOST_MESSAGES)
+        self.waiting = False
+        """Whether the next acknowledgement is waited for."""
         self.overrun = 0
         """Messages that found no room; their senders get no answer and send them again."""
-        self._topic, self._listens_to, self._wake = status_topic, listens_to, wake
+        self.listens_to = listens_to
+        self._topic, self._wake = status_topic, wake
         self._link: Link | None = None
         self._lock = threading.RLock()
         self._status: StatusPayload | None = None
@@ -89,7 +92,7 @@ class Outlet:
     def on_connected(self, link: Link) -> None:
         """The line listens, and the status goes out before anything else."""
         with self._lock:
-            link.subscribe(self._listens_to)
+            link.subscribe(self.listens_to)
             self._publish_status(link)
             self.events.put(Connected(link.number))
             self._link = link
@@ -109,6 +112,8 @@ class Outlet:
     def on_acknowledged(self, link: Link, mid: int, problem: str) -> None:
         """Only noted: takes no lock, see above."""
         self.events.put(Acknowledged(link.number, mid, problem))
+        if self.waiting:
+            self._wake()
 
     def on_message(self, message: Incoming) -> None:
         """Only noted, while there is room."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ ENCODER_S = 1.0
 REPEAT_S = 2.0
 """A command without a response is sent again, with the same id."""
 MISSED_BEATS = 3
+MOST_KEPT = 1000
+"""States and responses that the report names, the latest ones."""
 KINDS: dict[str, type[msgspec.Struct]] = {
     "verdict": VerdictPayload,
     "reject": RejectPayload,
@@ -113,8 +116,9 @@ class PlcSimulator:
         self._encoder_due_s = self._started_s
         self._alive = False
         self._heartbeats = self._silences = self._acknowledged = self._unreadable = 0
-        self._states: list[str] = []
-        self._responses: list[dict[str, Any]] = []
+        self._states: deque[str] = deque(maxlen=MOST_KEPT)
+        self._responses: deque[dict[str, Any]] = deque(maxlen=MOST_KEPT)
+        self._begun = False
         self._client = access.new_client(self._own_id, reconnect=True)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
@@ -143,9 +147,8 @@ class PlcSimulator:
     @property
     def over(self) -> bool:
         """Whether the line has ended in our time, and no part is on the belt."""
-        begun = any(state not in ("HALTED", "FAULT", "OFFLINE") for state in self._states)
         ended = self.state == "HALTED" or (self.state == "FAULT" and not self._alive)
-        return begun and ended and not self.register.on_belt
+        return self._begun and ended and not self.register.on_belt
 
     @property
     def idle(self) -> bool:
@@ -181,8 +184,8 @@ class PlcSimulator:
             heartbeats=self._heartbeats,
             silences=self._silences,
             acknowledged=self._acknowledged,
-            states=self._states,
-            responses=self._responses,
+            states=list(self._states),
+            responses=list(self._responses),
             unreadable=self._unreadable,
         )
 
@@ -220,6 +223,7 @@ class PlcSimulator:
                 if not message.retain:  # a kept one counts parts of long ago
                     self.register.hear_of(payload.session, payload.sequence, now_s)
                 self._states.append(payload.state)
+                self._begun |= payload.state not in ("HALTED", "FAULT", "OFFLINE")
                 self._say(f"line {payload.line} {payload.state}: {payload.cause}")
             case HeartbeatPayload():
                 self.register.heartbeat(payload, now_s)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
 from chaos.brokers import Mosquitto
 from chaos.fault import SIGN_S, Fault, Hall, Kind, needs_mosquitto
+from pipeline.control import Command
 
-DENIED = ("verdict", "reject", "heartbeat")
-"""Topics that the line uses all the time, so that a denial shows at once."""
+DENIED = ("verdict", "reject", "heartbeat", "status", "response")
+"""Topics whose denial shows at once: the line uses them all the time, or a command makes it."""
+ASKED = ("status", "response")
+"""What only a command makes the line say."""
+ASKS, ASK_S = 3, 0.3
+"""Commands in a row, since the broker may still be reading its new list, and time for each."""
 
 
 def broker_of(hall: Hall) -> Mosquitto:
@@ -68,6 +74,10 @@ class TopicDenied(Fault):
     def inflict(self, hall: Hall) -> None:
         broker_of(hall).write_rights(denied=self.topic)
         broker_of(hall).send(signal.SIGHUP)
+        if self.topic in ASKED:
+            for number in range(ASKS):
+                batch = f"denied-{time.monotonic_ns()}-{number}"
+                hall.view.command(Command.NEXT_BATCH, ASK_S, batch=batch)
 
     def end(self, hall: Hall) -> None:
         broker_of(hall).write_rights(denied=None)

@@ -60,6 +60,15 @@ class Switched(Fault):
 
 
 @dataclass
+class Overloaded(Switched):
+    """Parts come too fast, which the PLC must see where it is known how fast that is."""
+
+    def inflict(self, hall: Hall) -> None:
+        self.shows = hall.measured
+        super().inflict(hall)
+
+
+@dataclass
 class CameraDisturbed(Switched):
     """The camera does not show each part once, in order, when it passes."""
 
@@ -110,7 +119,7 @@ def _camera(drawn: Random, mode: int) -> Fault:
 
 
 def _overload(drawn: Random) -> Fault:
-    return Switched(drawn.uniform(3, 8), switch=LOAD, value=OVERLOAD_PERCENT)
+    return Overloaded(drawn.uniform(3, 8), switch=LOAD, value=OVERLOAD_PERCENT)
 
 
 def _damage(drawn: Random, stage: str) -> Fault:

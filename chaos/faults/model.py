@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from chaos.fault import Fault, Hall, Kind
+from chaos.fault import SIGN_S, Fault, Hall, Kind
 from chaos.plant import BROKEN_RECIPE
 from pipeline.config import DEFAULT_RECIPE
 from pipeline.control import Command, LineState
 from pipeline.errors import LineError
-from pipeline.messages import Reason
+from pipeline.messages import REASON_TEXT, Reason
+from stages.decision.inspection_watch import InspectionWatch
 
 ANSWER_S = 30.0
 RESUME_S = 30.0
@@ -23,12 +24,15 @@ class NotANumber(Fault):
     """The line changes to the broken recipe, inspects some parts by it, and changes back."""
 
     _began_s: float = 0.0
+    _resumed_s: float = 0.0
 
     def inflict(self, hall: Hall) -> None:
         self._began_s = time.monotonic()
         change_recipe(hall, BROKEN_RECIPE)
+        self._resumed_s = time.monotonic()
 
     def end(self, hall: Hall) -> None:
+        told_s = self._told_s(hall)
         found = [
             heard[0].payload.reason_code
             for heard in list(hall.view.verdicts.values())
@@ -37,6 +41,23 @@ class NotANumber(Fault):
         change_recipe(hall, DEFAULT_RECIPE)
         if Reason.SCORE_NOT_FINITE not in found:
             raise LineError(f"no part was told to have no score; there was {set(found) or 'none'}")
+        settling_s = InspectionWatch.of(hall.config.timing).settling_s
+        if told_s is None or told_s > settling_s + SIGN_S:
+            when = "not" if told_s is None else f"after {told_s:.1f} s"
+            raise LineError(f"the PLC saw {when} by the line's state that parts have no score")
+
+    def _told_s(self, hall: Hall) -> float | None:
+        """When the state named the cause, after the line went on by this recipe; None: never."""
+        return next(
+            (
+                at_s - self._resumed_s
+                for at_s, status in hall.view.statuses
+                if at_s > self._began_s
+                and status.state == LineState.DEGRADED
+                and REASON_TEXT[Reason.SCORE_NOT_FINITE] in status.cause
+            ),
+            None,
+        )
 
 
 def change_recipe(hall: Hall, recipe: str) -> None:
@@ -65,4 +86,4 @@ def kinds() -> Iterator[Kind]:
 
 
 def _not_a_number(drawn: Random) -> Fault:
-    return NotANumber(drawn.uniform(2, 4))
+    return NotANumber(drawn.uniform(4.5, 6))

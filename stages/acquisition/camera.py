@@ -21,7 +21,7 @@ class Camera(Protocol):
 
     `live`: frames come by themselves, and are lost when nobody takes them. `exhausted`: there
     will be no further shot. `warning`: one sentence for the operator while the camera is away or
-    overrun, else empty.
+    overrun, else empty. `away`: that sentence while it shows no part because it is away.
     """
 
     @property
@@ -32,6 +32,9 @@ class Camera(Protocol):
 
     @property
     def warning(self) -> str: ...
+
+    @property
+    def away(self) -> str: ...
 
     def open(self) -> None:
         """Get ready. Raises InputError or ConfigError where no part can ever come."""

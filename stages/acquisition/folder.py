@@ -20,7 +20,7 @@ class FolderCamera:
     """Shows the files of a folder in natural order: part n is file n, also after a restart."""
 
     live = False
-    warning = ""
+    warning = away = ""
 
     def __init__(
         self, settings: configuration.FolderCamera, max_megapixels: float, clock: Clock

@@ -12,7 +12,7 @@ class SimulatedCamera:
 
     live = False
     exhausted = False
-    warning = ""
+    warning = away = ""
 
     def __init__(self, settings: configuration.SimulatedCamera, clock: Clock) -> None:
         self._settings = settings

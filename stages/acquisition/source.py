@@ -78,6 +78,11 @@ class PartSource:
         """The camera's sentence for the operator, or nothing."""
         return self._camera.warning
 
+    @property
+    def away(self) -> str:
+        """Why no part can come from the camera now, or nothing."""
+        return self._camera.away
+
     def next_due(self, now_ns: int, room: bool = True) -> int | None:
         """When to call `capture` next, monotonic ns; None when no further part will come, or it
         comes by itself, or waits for room.

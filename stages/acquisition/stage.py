@@ -56,11 +56,14 @@ class AcquisitionStage:
         return NEVER_NS if due_ns is None else due_ns
 
     def report(self) -> StageReport:
-        """How far the count is, whether the camera has more, and whether it is well."""
+        """How far the count is, whether the camera has more, and whether it is well. A line that
+        takes parts suffers from a camera that is away, and the PLC must see it.
+        """
         return StageReport(
             last_sequence=self._counter.last,
             exhausted=self._source.exhausted,
             warning=self._source.warning,
+            alarm=self._source.away if self._capturing else "",
         )
 
     def close(self) -> None:

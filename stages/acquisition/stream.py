@@ -59,7 +59,7 @@ class StreamCamera:
         """What is wrong with the camera now: it is away, or the line does not keep up with it."""
         with self._changed:
             if self._away:
-                return f"camera {self._name} {self._away}; trying again"
+                return self._absence()
             if not self._overrun:
                 return ""
             lost = f", {self._lost} more were lost" if self._lost else ""
@@ -67,6 +67,12 @@ class StreamCamera:
                 f"camera {self._name} is faster than the line: {self._overrun} frames found no "
                 f"room and are UNINSPECTED{lost}"
             )
+
+    @property
+    def away(self) -> str:
+        """Why no frame comes, empty while they do."""
+        with self._changed:
+            return self._absence() if self._away else ""
 
     def open(self) -> None:
         """Start connecting; an absent camera is a warning, not an error."""
@@ -104,6 +110,9 @@ class StreamCamera:
                 self._report_away(cause)
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, longest_s)
+
+    def _absence(self) -> str:
+        return f"camera {self._name} {self._away}; trying again"
 
     def _connection(self) -> Connection:
         settings = self._settings

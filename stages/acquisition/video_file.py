@@ -24,7 +24,7 @@ class VideoFileCamera:
     """Shows frame n of the file as part n, also after a restart."""
 
     live = False
-    warning = ""
+    warning = away = ""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path

@@ -41,6 +41,11 @@ class InspectionWatch:
         """The watch of a line; after a trouble it settles for one deadline, 3 s at most."""
         return cls(min(timing.deadline_ms * 1_000_000, LONGEST_SETTLING_NS))
 
+    @property
+    def settling_s(self) -> float:
+        """So long after another trouble parts are left out."""
+        return self._settling_ns / 1e9
+
     def follow(self, order: LineOrder, now_ns: int) -> None:
         """Take note of how the line is; another trouble takes this one's place."""
         own = order.state is LineState.DEGRADED and order.cause in self._told

@@ -186,7 +186,7 @@ class DecisionStage:
     def _follow(self, order: LineOrder) -> None:
         """Every change of the line's state goes to the PLC, also one that is past already."""
         before, self._order = self._order, order
-        if order.recipe != self._rule.recipe:
+        if (order.recipe, order.loads) != (self._rule.recipe, before.loads):
             self._change_recipe(order.recipe)
         rule = self._rule
         identity = Identity(rule.recipe, rule.bundle_id, rule.calibration_id)

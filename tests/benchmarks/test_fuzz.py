@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz_sparkplug
+from benchmarks import fuzz_port, fuzz_sparkplug
 from benchmarks.fuzz import Campaign, own_settings, run_campaign
 from benchmarks.fuzz_samples import TOPICS
 from pipeline.config_file import line_file, load_line
@@ -28,7 +28,9 @@ def attacked(payload: str) -> Campaign:
 def test_malformed_messages_at_every_socket_end_nothing_and_are_counted() -> None:
     campaign = attacked("json")
     assert campaign.violations == []
-    assert {target.name for target in campaign.targets} == {*CHANNELS, "beat", "order", *TOPICS}
+    assert {target.name for target in campaign.targets} == {
+        *CHANNELS, "beat", "order", *TOPICS, fuzz_port.NAME,
+    }  # fmt: skip
     assert {target.sent for target in campaign.targets} == {MESSAGES}
     assert sum(campaign.spoilt.values()) > 0
     assert campaign.table().count("\n") == len(campaign.targets)

@@ -103,10 +103,14 @@ class Plc:
         return found
 
     def wait(self, condition: Callable[[Plc], bool], what: str) -> None:
+        assert self.heard(condition, WAIT_S), (
+            f"no {what} within {WAIT_S:g} s; {len(self.payloads)} verdicts, {self.states}"
+        )
+
+    def heard(self, condition: Callable[[Plc], bool], within_s: float) -> bool:
+        """Whether a condition comes true in time."""
         with self._changed:
-            assert self._changed.wait_for(lambda: condition(self), WAIT_S), (
-                f"no {what} within {WAIT_S:g} s; {len(self.payloads)} verdicts, {self.states}"
-            )
+            return self._changed.wait_for(lambda: condition(self), within_s)
 
     def wait_for_inspected(self, count: int) -> None:
         """Until this many more verdicts that rest on a score have come."""

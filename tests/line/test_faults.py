@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 
 import pytest
 
+from camera_server import CameraServer
 from pipeline.config_file import line_file, load_line
 from pipeline.messages import Reason, Verdict
 
@@ -208,3 +210,44 @@ def test_a_killed_embedded_broker_is_replaced(line, plc, verify):
     plc.wait_for_inspected(3)
     assert line.stop() == 0
     assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))
+
+
+@pytest.fixture
+def open_camera():
+    """Starts network cameras."""
+    opened = []
+
+    def start(port=0):
+        opened.append(CameraServer(port))
+        return opened[-1]
+
+    yield start
+    for camera in opened:
+        camera.close()
+
+
+def show_until(camera, plc, condition, what):
+    """One frame after the other, until the line has answered."""
+    for _ in range(30):
+        camera.send(1)
+        if plc.heard(condition, 0.5):
+            return
+    pytest.fail(f"no {what}; {plc.states}")
+
+
+def test_a_camera_that_is_away_is_seen_by_the_plc(line, plc, open_camera):
+    """Its frames have the size of no part, which is nothing to this test."""
+    camera = open_camera()
+    times = {"open_timeout_ms": 5000, "read_timeout_ms": 60_000, "reconnect_ms": 200}
+    settings = {"kind": "stream", "url": camera.url, "trigger": "every_frame", **times}
+    camera.send(1)  # for the check before the start
+    line.start("--set", f"camera={json.dumps(settings)}")
+    show_until(camera, plc, lambda seen: seen.payloads, "verdict")
+
+    camera.close()
+
+    status = plc.wait_for_status("DEGRADED", "trying again")
+    assert f"camera http://127.0.0.1:{camera.port}" in status["cause"]
+    again = open_camera(camera.port)
+    show_until(again, plc, lambda seen: seen.states[-1] == "RUNNING", "end of the alarm")
+    assert line.stop() == 0

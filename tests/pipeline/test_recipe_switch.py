@@ -95,7 +95,7 @@ def test_a_good_recipe_is_loaded_when_nothing_is_in_flight(
     answer = line.answer()
     assert answer is not None
     assert answer.accepted
-    assert line.book.order.recipe == "cap_b"
+    assert (line.book.order.recipe, line.book.order.loads) == ("cap_b", 1)
     assert load_line(line.folder.config_file).model.bundle.name == "cap_b"
     assert (line.book.order.state, line.book.order.cause) == (
         LineState.PAUSED,

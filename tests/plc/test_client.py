@@ -9,10 +9,19 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from pipeline.bell import Bell
 from pipeline.control import LineState
+from pipeline.messages import Reason
 from plc import connection
 
+FITTING = (15, 16)
+"""Verdicts in flight: mosquitto allows 20 messages, 4 are kept for others, and a heartbeat may be
+on its way, too.
+"""
+CONNACK = b"\x20\x03\x00\x00\x00"
+"""MQTT 5: success, without properties."""
 CLIENT = """
 import logging, sys
 from pipeline.config import Mqtt
@@ -139,20 +148,103 @@ def test_line_starts_without_a_broker(rig, free_port, mosquitto):
     assert client.undelivered == 1
 
 
-def test_frozen_broker_is_noticed_and_nothing_piles_up(mosquitto, rig):
+def test_what_a_frozen_broker_has_no_room_for_expires_here_and_is_named(mosquitto, rig):
+    """Of 100 verdicts, each with a second to go, only what the broker allows in flight leaves."""
     broker = mosquitto()
     client = rig.line(rig.mqtt(broker.port))
     plc = rig.plc(broker.port)
     client.set_status(rig.order(LineState.RUNNING))
     plc.status("RUNNING")
+    rig.until(lambda: client.tick(0, 0) or not client._delivery.in_flight)
     broker.send(signal.SIGSTOP)
-    assert client.publish_verdict(rig.record(1))
-    rig.until(lambda: "stopped answering" in client.warning)
-    assert not client.publish_verdict(rig.record(2))
+    deadline_ns = time.monotonic_ns() + 1_000_000_000
+    for number in range(1, 101):
+        passed = rig.record(number, Reason.BELOW_THRESHOLD, deadline_monotonic_ns=deadline_ns)
+        client.publish_verdict(passed)
+    rig.until(lambda: client.tick(100, 100) or "stopped answering" in client.warning)
+    rig.until(lambda: client.tick(100, 100) or not client.connected)
+    assert not client.publish_verdict(rig.record(101))
+    sent = client.unacknowledged
+    assert sent in FITTING
+    assert client.undelivered == 101 - sent
     broker.send(signal.SIGCONT)
-    rig.until(lambda: not client.warning)
-    assert client.publish_verdict(rig.record(3))
-    assert [plc.next("verdict")["sequence"] for _ in range(2)] == [1, 3]
+    rig.until(lambda: client.tick(101, 101) or (client.connected and not client.warning))
+    assert client.publish_verdict(rig.record(102))
+    told = plc.next("undelivered")
+    assert told["unconfirmed"] == [{"first": 1, "last": sent}]
+    assert told["undelivered"] == [{"first": sent + 1, "last": 101}]
+
+
+def test_a_heartbeat_counts_no_verdict_that_waits_for_room(mosquitto, rig):
+    broker = mosquitto()
+    client = rig.line(rig.mqtt(broker.port))
+    plc = rig.plc(broker.port)
+    client.set_status(rig.order(LineState.RUNNING))
+    plc.status("RUNNING")
+    rig.until(lambda: client.tick(0, 0) or not client._delivery.in_flight)
+    broker.send(signal.SIGSTOP)
+    for number in range(1, 101):
+        client.publish_verdict(rig.record(number, Reason.BELOW_THRESHOLD))
+    rig.until(lambda: client.due_s <= time.monotonic())
+    client.tick(100, 100)
+    broker.send(signal.SIGCONT)
+    while (beat := plc.next("heartbeat"))["sequence"] < 100:
+        pass
+    assert beat["settled"] in FITTING
+
+
+def read_all(peer):
+    while peer.recv(65_536):
+        pass
+
+
+def test_what_the_kernel_has_not_sent_to_a_broker_that_does_not_read_is_forgotten(rig):
+    """The end of such a connection is a reset, not a goodbye behind all that still waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client = rig.line(rig.mqtt(listener.getsockname()[1]))
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(4096)
+            peer.sendall(CONNACK)
+            rig.until(lambda: client.connected)
+            client.set_status(rig.order(LineState.RUNNING))
+            for number in range(1, 5001):
+                client.publish_verdict(rig.record(number))
+            rig.until(lambda: client.tick(5000, 5000) or not client.connected)
+            with pytest.raises(ConnectionResetError):
+                read_all(peer)
+
+
+def test_closing_sends_what_waits_for_room(mosquitto, rig):
+    broker = mosquitto()
+    client = rig.line(rig.mqtt(broker.port))
+    plc = rig.plc(broker.port)
+    client.set_status(rig.order(LineState.RUNNING))
+    plc.status("RUNNING")
+    for number in range(1, 101):
+        client.publish_verdict(rig.record(number, Reason.BELOW_THRESHOLD))
+    client.close(rig.order(LineState.HALTED))
+    assert (client.undelivered, client.unacknowledged) == (0, 0)
+    seen = [plc.messages.get(timeout=10).topic.rpartition("/")[2] for _ in range(101)]
+    assert seen == ["verdict"] * 100 + ["status"]
+
+
+def test_a_broker_that_goes_on_gets_what_waited_for_room(mosquitto, rig):
+    broker = mosquitto()
+    bell = Bell()
+    client = rig.line(rig.mqtt(broker.port), wake=bell.ring)
+    plc = rig.plc(broker.port)
+    client.set_status(rig.order(LineState.RUNNING))
+    plc.status("RUNNING")
+    rig.until(bell.hear)
+    broker.send(signal.SIGSTOP)
+    for number in range(1, 101):
+        client.publish_verdict(rig.record(number, Reason.BELOW_THRESHOLD))
+    broker.send(signal.SIGCONT)
+    rig.until(lambda: (bell.hear() and client.tick(100, 100)) or len(client._verdicts) == 0)
+    assert [plc.next("verdict")["sequence"] for _ in range(100)] == list(range(1, 101))
+    assert (client.undelivered, client.unacknowledged) == (0, 0)
 
 
 def test_denied_publish_is_a_warning(mosquitto, rig, tmp_path):
@@ -210,5 +302,6 @@ def test_a_burst_arrives_complete_and_in_order(broker, rig):
     client.set_status(rig.order(LineState.RUNNING))
     plc.status("RUNNING")
     assert all(client.publish_verdict(rig.record(number)) for number in range(1, count + 1))
+    rig.until(lambda: client.tick(count, count) or client._delivery.in_flight == 0)
     arrived = [plc.next("verdict")["sequence"] for _ in range(count)]
     assert arrived == list(range(1, count + 1))

@@ -37,6 +37,17 @@ def test_accepted_publish_lifts_the_denial():
     assert delivery.denied == {}
 
 
+def test_a_denial_is_forgotten_by_its_age():
+    delivery = Delivery()
+    delivery.sent(sent(7, 7))
+    delivery.acknowledged(Acknowledged(1, 7, "not authorized"))
+    delivery.forget_denial("verdict", 6.9)
+    delivery.forget_denial("status", 9.0)
+    assert delivery.denied
+    delivery.forget_denial("verdict", 7.0)
+    assert not delivery.denied
+
+
 def test_lost_link_takes_only_its_own_messages():
     delivery = Delivery()
     delivery.sent(sent(1, 10, link=1))

@@ -9,6 +9,7 @@ import pytest
 from pipeline.control import LineState
 from pipeline.messages import Reason
 from pipeline.sequences import Sequences
+from plc import gate
 from plc.gate import MOST_AT_ONCE, GateRegister
 from plc.payloads import (
     HeartbeatPayload,
@@ -194,3 +195,17 @@ def test_no_number_makes_the_belt_endless(register):
     assert register.on_belt == MOST_AT_ONCE + 1
     register.hear_of(SESSION, 3, at(0))
     assert register.on_belt == MOST_AT_ONCE + 1
+
+
+def test_parts_of_long_ago_are_counted_and_forgotten(rig, register, monkeypatch):
+    monkeypatch.setattr(gate, "MOST_BEHIND", 10)
+    register.heartbeat(beat(0), at(0))
+    register.heartbeat(beat(30), at(0.1))
+    for sequence in range(1, 16):
+        register.verdict(passed(rig, sequence), at(0.2))
+    fired(register, 10)
+    assert (register.behind, len(register._behind)) == (30, 10)
+    report = register.report()
+    assert (report.parts, report.passed, report.silent) == (30, 15, 15)
+    register.verdict(passed(rig, 1), at(11))
+    assert register.on_belt == 0, "a part that is forgotten does not come back"

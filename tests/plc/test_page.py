@@ -31,7 +31,7 @@ from plc.topics import WRITTEN_BY_LINE, WRITTEN_BY_PLC
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "plc.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-PROGRAM = re.search(r"```iecst\n(.*?)```", PAGE, re.DOTALL).group(1)
+PROGRAM, SENDER = re.findall(r"```iecst\n(.*?)```", PAGE, re.DOTALL)
 IDENTITY = Identity("cap_b", "b-5d41402abc4b", "c-20261120-2")
 
 
@@ -144,10 +144,10 @@ def test_the_program_reads_keys_that_there_are():
     assert topics == {"status", "heartbeat", "verdict", "reject", "ack"}
 
 
-def test_the_program_opens_and_closes_what_it_opens():
-    for begin, end in (("IF", "END_IF"), ("FOR", "END_FOR"), ("WHILE", "END_WHILE")):
-        words = re.findall(r"\b[A-Z_]+\b", re.sub(r"\(\*.*?\*\)", "", PROGRAM, flags=re.DOTALL))
-        assert words.count(begin) == words.count(end), begin
+def test_the_program_that_sends_commands_reads_keys_of_the_response():
+    keys = set(re.findall(r"Json\w+\(sPayload, '(\w+)'\)", SENDER))
+    assert keys == {"id", "result", "reason"}
+    assert keys <= set(schema("response")["$defs"]["ResponsePayload"]["properties"])
 
 
 def test_the_access_list_of_the_page_is_what_the_command_prints(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import jsonschema
@@ -11,6 +12,7 @@ import pytest
 from pipeline.control import Answer, Command, LineState
 from pipeline.messages import Reason
 from pipeline.sequences import Sequences
+from plc.incoming import VALUES, BadCommandError, read_command
 from plc.payloads import (
     HeartbeatPayload,
     encode,
@@ -120,3 +122,22 @@ def test_a_summary_fits_its_schema():
     document = check("undelivered", undelivered_payload(3, "s", undelivered, unconfirmed, 0))
     assert document["count"] == 4
     assert document["unconfirmed"] == [{"first": 2, "last": 2}]
+
+
+@pytest.mark.parametrize("command", [*Command])
+@pytest.mark.parametrize(
+    "given", [(), *(tuple(s) for n in (1, 2) for s in combinations(VALUES, n))]
+)
+def test_the_schema_of_commands_allows_what_is_read(command, given):
+    values = {"recipe": "cap_b", "batch": "B-1", "position": 1.5, "speed": 2.0}
+    payload = {"schema": "inspection.command/1", "id": "a", "command": command.value}
+    payload |= {key: values[key] if key in given else None for key in VALUES if key != "batch"}
+    payload |= {key: values[key] for key in given}
+    schema = json.loads(schema_text("command"))
+    allowed = jsonschema.Draft202012Validator(schema).is_valid(payload)
+    try:
+        read_command(json.dumps(payload).encode(), 0)
+    except BadCommandError:
+        assert not allowed
+    else:
+        assert allowed

@@ -257,5 +257,6 @@ def test_a_burst_arrives_complete_and_in_order(broker, rig, host, start_line):
     scada.wait(alive(), "birth")
     for number in range(1, count + 1):
         assert client.publish_verdict(rig.record(number, Reason.BELOW_THRESHOLD))
+    rig.until(lambda: client.tick(count, count) or client._delivery.in_flight == 0)
     scada.next_data("verdict", count)
     assert [values["sequence"] for values in scada.data("verdict")] == [*range(1, count + 1)]

@@ -32,7 +32,7 @@ class ScriptedCamera:
         live: bool = False,
     ) -> None:
         self.live = live
-        self.warning = "camera away" if live else ""
+        self.warning = self.away = "camera away" if live else ""
         self.asked: list[int] = []
         self._clock = clock
         self._script = None if script is None else list(script)
@@ -211,7 +211,8 @@ def test_the_cameras_own_fault_comes_before_overload(clock: FakeClock, tmp_path:
 
 
 def test_the_warning_is_the_cameras(clock: FakeClock, tmp_path: Path) -> None:
-    assert source(ScriptedCamera(clock, live=True), tmp_path).warning == "camera away"
+    absent = source(ScriptedCamera(clock, live=True), tmp_path)
+    assert (absent.warning, absent.away) == ("camera away", "camera away")
 
 
 def test_the_rule_comes_from_the_configuration() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from camera_server import CameraServer
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
 from pipeline.control import LineOrder, LineState
@@ -174,3 +177,31 @@ def test_a_part_that_can_wait_is_due_as_soon_as_there_is_room(
     assert stage.due_ns(7) == NEVER_NS, "room wakes the loop"
     tick(stage)
     assert stage.due_ns(7) == NEVER_NS, "there is no third part"
+
+
+def test_a_camera_that_is_away_is_an_alarm_while_parts_are_taken(
+    run_folder: Path, open_stage: Open
+) -> None:
+    server = CameraServer()
+    times = {"open_timeout_ms": 2000, "read_timeout_ms": 60_000, "reconnect_ms": 100}
+    camera = {"kind": "stream", "url": server.url, "trigger": "every_frame", **times}
+    stage = open_stage(
+        load_line(line_file(3), [("camera", camera), ("run_folder", str(run_folder))])
+    )
+    until(lambda: server.send(1) or tick(stage))
+    assert stage.report().alarm == ""
+    server.close()
+    until(lambda: stage.report().alarm)
+    assert f"camera {server.url}" in stage.report().alarm
+    tick(stage, WAIT)
+    assert stage.report().alarm == ""
+    assert stage.report().warning
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Ask again and again; fails after a while."""
+    end_s = time.monotonic() + 10
+    pace = threading.Event()
+    while not condition():
+        assert time.monotonic() < end_s, "the condition never came true"
+        pace.wait(0.05)

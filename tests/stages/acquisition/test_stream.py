@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
+from camera_server import LEVELS, CameraServer
 from pipeline import config
 from pipeline.bell import Bell
 from pipeline.messages import Reason
@@ -22,69 +19,6 @@ from stages.acquisition.shot import Clock, Shot, SystemClock
 from stages.acquisition.stream import StreamCamera, shown_address
 
 PATIENCE_S = 10.0
-LEVELS = 12
-
-
-class CameraServer:
-    """An MJPEG camera on the loopback address; a test lets its frames out one by one."""
-
-    def __init__(self, port: int = 0) -> None:
-        self._frames = threading.Semaphore(0)
-        self._number = 0
-        self._connections: list[socket.socket] = []
-        self.clients = threading.Semaphore(0)
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.serve(self)
-
-            def log_message(self, *_: object) -> None: ...
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-
-            def handle_error(self, request: object, client_address: object) -> None: ...
-
-        self._server = Server(("127.0.0.1", port), Handler)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/video"
-
-    def serve(self, handler: BaseHTTPRequestHandler) -> None:
-        self._connections.append(handler.connection)
-        handler.send_response(200)
-        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        handler.end_headers()
-        self.clients.release()
-        while True:
-            self._frames.acquire()
-            if self._connections[-1] is not handler.connection:
-                self._frames.release()
-                return
-            self._number += 1
-            picture = np.full((48, 64, 3), 20 * (self._number % LEVELS), np.uint8)
-            data = cv2.imencode(".jpg", picture)[1].tobytes()
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-            handler.wfile.write(head.encode() + data + b"\r\n")
-
-    def send(self, frames: int) -> None:
-        self._frames.release(frames)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        for connection in self._connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the client was faster
 
 
 @pytest.fixture

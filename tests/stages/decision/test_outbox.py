@@ -19,6 +19,7 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from calibration.record import save_and_activate
 from pipeline.config import LineConfig
 from pipeline.control import Encoder, LineOrder, LineState, Transition
 from pipeline.journal import segments
@@ -237,6 +238,28 @@ def test_another_recipe_judges_by_another_calibration(
         (name, Reason.MODEL_MISMATCH),
     ]
     assert (records[1].threshold, records[1].bundle_id) == (threshold, "bundle_b")
+    assert stage.report().alarm == ""
+
+
+def test_the_present_recipe_is_loaded_anew_when_it_is_selected_again(
+    line: Line, shop: Any, tmp_path: Path
+) -> None:
+    """It has another bundle by now, at the same place, and the calibration of that."""
+    stage = line.start()
+    (tmp_path / "bundle" / "bundle.yaml").unlink()
+    line.order = msgspec.structs.replace(line.order, loads=1)
+    stage.tick(0, line.order, True)
+    assert "recipe default cannot be used" in stage.report().alarm
+    (tmp_path / "bundle" / "bundle.yaml").write_text("id: newer\n", encoding="utf-8")
+    save_and_activate(
+        tmp_path / "calibration", shop.calibration(bundle_id="newer", threshold=0.125)
+    )
+    line.order = msgspec.structs.replace(line.order, loads=2)
+    stage.tick(0, line.order, True)
+    stage.take([announcement(shop, 1)])
+    stage.take([shop.result(1, 0.25, "newer")])
+    (record,) = line.lines(VerdictRecord)
+    assert (record.reason, record.threshold) == (Reason.ABOVE_THRESHOLD, 0.125)
     assert stage.report().alarm == ""
 
 
