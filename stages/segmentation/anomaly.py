@@ -31,6 +31,14 @@ def image_score(anomaly_map: Tensor, top_k: int) -> Tensor:
     return highest.mean(dim=1)
 
 
+def proven_score(anomaly_map: Tensor, x_0_hat: Tensor, top_k: int) -> Tensor:
+    """`image_score` of maps that were computed with the reconstructions (B, C, H, W); NaN where
+    one of these is not finite, of which a runtime's own ReLU may have made numbers.
+    """
+    finite = x_0_hat.flatten(1).isfinite().all(dim=1)
+    return image_score(anomaly_map, top_k).masked_fill(~finite, math.nan)
+
+
 def find_defects(
     anomaly_map: NDArray[np.floating], pixel_threshold: float, scale: tuple[float, float]
 ) -> tuple[Defect, ...]:

@@ -15,7 +15,7 @@ from stages.execution import Execution, check_batch
 from stages.exposure import exposure_gain, to_network_range, with_gain
 from stages.lanes.flight import Flight
 from stages.lanes.open import open_lane
-from stages.segmentation.anomaly import image_score
+from stages.segmentation.anomaly import proven_score
 from stages.segmentation.surface import anomaly_map
 
 
@@ -76,7 +76,7 @@ class Segmenter:
         gain = exposure_gain(frames, self._exposure_level)
         x_0, x_0_hat = to_network_range(frames, gain), with_gain(reconstructions, gain)
         maps = anomaly_map(self._network(x_0, x_0_hat)[:, 0], self._surface, x_0)
-        return image_score(maps, self._top_k), maps.half()
+        return proven_score(maps, x_0_hat, self._top_k), maps.half()
 
     def open_for(self, most: int) -> None:
         """Runs, or captures, what batches of up to `most` images need before the first part."""

@@ -63,6 +63,21 @@ def test_a_relu_is_packed_with_its_convolution() -> None:
     assert float(found.min()) == 0.0
 
 
+@packable
+@pytest.mark.parametrize("laid_out", [True, False])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_what_is_not_a_number_does_not_become_one(
+    dtype: torch.dtype, laid_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_lays_weights_out", lambda: laid_out)
+    network = nn.Sequential(with_relu(convolution(dtype)))
+    pack(network)
+    x = picture(dtype)
+    x[0, 0, 5, 5] = torch.nan
+    with torch.inference_mode():
+        assert network(x)[0, :, 4:7, 4:7].isnan().all()
+
+
 @pytest.mark.skipif(torch.bfloat16 not in TYPES, reason="this CPU does not pack bfloat16")
 def test_input_is_rounded_to_the_type_of_the_weights() -> None:
     conv = convolution(torch.bfloat16)

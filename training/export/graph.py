@@ -21,7 +21,7 @@ from stages.exposure import (
 from stages.reconstruction.noise import NoiseFields
 from stages.reconstruction.paradigms import PARADIGMS, noise_model, scales_at_once
 from stages.reconstruction.schedule import Schedule
-from stages.segmentation.anomaly import image_score
+from stages.segmentation.anomaly import proven_score
 from stages.segmentation.network import SegmentationNetwork
 from stages.segmentation.surface import anomaly_map
 
@@ -67,7 +67,7 @@ class InspectionGraph(nn.Module):
         x_0_hat = self._reconstruct(x_0, gain)
         logits = self.segmentation(x_0, with_gain(x_0_hat, gain))[:, 0]
         maps = anomaly_map(logits, self.surface, x_0)
-        return image_score(maps, self._top_k), maps.half(), x_0_hat.permute(0, 2, 3, 1)
+        return proven_score(maps, x_0_hat, self._top_k), maps.half(), x_0_hat.permute(0, 2, 3, 1)
 
     def _reconstruct(self, x_0: Tensor, gain: Tensor | None) -> Tensor:
         """(B, C, H, W) float16, as one process of the line hands it to the next."""

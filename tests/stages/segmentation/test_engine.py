@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -28,6 +29,27 @@ def test_it_computes_the_papers_score_before_rounding(make_bundle: Callable[...,
     np.testing.assert_allclose(found.scores, scores, rtol=0, atol=2e-6)
     np.testing.assert_allclose(found.anomaly_maps, maps, rtol=0, atol=1e-3)
     assert not np.array_equal(found.scores, found.scores.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "openvino", marks=pytest.mark.skipif(not find_spec("openvino"), reason="no OpenVINO")
+        ),
+    ],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_was_not_reconstructed_has_no_score(
+    make_bundle: Callable[..., Bundle], device: str, value: float
+) -> None:
+    broken = RECONSTRUCTIONS.copy()
+    broken[1, 20, 10, 0] = value
+    segmenter = Segmenter(make_bundle(), device, "float32")
+    found, whole = segmenter.segment(IMAGES, broken), segmenter.segment(IMAGES, RECONSTRUCTIONS)
+    assert np.isnan(found.scores).tolist() == [False, True, False]
+    np.testing.assert_array_equal(found.scores[[0, 2]], whole.scores[[0, 2]])
 
 
 @pytest.mark.parametrize(
