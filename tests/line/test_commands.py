@@ -6,11 +6,15 @@ import json
 import os
 import shutil
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from calibration.record import load_active, save_and_activate
 from pipeline.messages import Reason, Verdict
+from stages.bundle import load_bundle
+from stages.execution import Execution
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +100,34 @@ def test_a_recipe_is_changed_while_the_line_is_paused(line, plc, verify, tmp_pat
     assert plc.payloads[-1]["recipe"] == "cap_b"
     assert line.stage_pid("decision") == before["decision"], "the line goes on"
     assert line.stage_pid("reconstruction") != before["reconstruction"]
+    assert line.stop() == 0
+    assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))
+
+
+def test_the_present_recipe_selected_again_brings_its_new_calibration(line, plc, verify, tmp_path):
+    folder = tmp_path / "calibration"
+    shutil.copytree(MODEL / "calibration", folder)
+    line.start(*PATIENT, "--set", f"calibration.folder={folder}")
+    plc.wait_for_inspected(3)
+    before = load_active(folder, load_bundle(MODEL / "bundle").id, "mend")
+    changes = {
+        "threshold": before.threshold / 2,
+        "created": before.created + timedelta(seconds=1),
+        "dtype": Execution().computes_in,
+    }
+    new = before.model_copy(update=changes)
+    save_and_activate(folder, new)
+
+    plc.command("pause")
+    plc.wait(all_settled, "verdicts of the parts in flight")
+    assert plc.payloads[-1]["threshold"] == before.threshold
+    assert plc.command("select_recipe", recipe="default")["result"] == "accepted"
+    plc.wait_for_status("PAUSED", "recipe default is loaded")
+    assert plc.command("resume")["result"] == "accepted"
+
+    plc.wait_for_inspected(3)
+    assert plc.payloads[-1]["threshold"] == new.threshold
+    assert plc.payloads[-1]["calibrationId"] == new.id
     assert line.stop() == 0
     assert all(record.verdict is not Verdict.UNINSPECTED for record in verify(line, plc))
 

@@ -62,7 +62,9 @@ class Run:
         source, device = ViewSource(normals, settings), torch.device("cpu")
         self.trainer = Trainer(source, Synthesizer(), settings, 1, device)
         self.reporter = Stopping()
-        surroundings = Surroundings(folder, {"profile": "tiny"}, self._judge, self.reporter, lambda: 0.0)
+        surroundings = Surroundings(
+            folder, {"profile": "tiny"}, self._judge, self.reporter, lambda: 0.0
+        )
         self.loop = Loop(self.trainer, settings, surroundings)
         self.reporter.loop, self.reporter.stop_after = self.loop, stop_after
 
