@@ -161,7 +161,7 @@ def load_calibration_for(
     missing = {record.dtype, dtype} - (shown.dtypes if shown else frozenset())
     if record.dtype == dtype or not missing:
         return record
-    shows = " and ".join(gate_command(config, it) for it in sorted(missing))
+    shows = " and ".join(dict.fromkeys(gate_command(config, it) for it in sorted(missing)))
     raise CalibrationError(
         f"{folder / record.file_name}: this calibration was made in {record.dtype}, and the "
         f"networks compute in {dtype} here; scores move a little with the precision, so the "
