@@ -48,7 +48,14 @@ BEAT = Beat(
     report=StageReport(3, 2, True, False, "broker away", STATISTICS),
     fault="no disk",
     exit_code=1,
-    load=StageLoad({1: 4, 8: 20}, 3, Percentiles(1, 2, 3), None, ((1, 60.5), (8, 333.0))),
+    load=StageLoad(
+        {1: 4, 8: 20},
+        3,
+        Percentiles(1, 2, 3),
+        copy_ms={"segmentation": Percentiles(0.1, 0.2, 0.3)},
+        device_ms={"segmentation": Percentiles(4, 5, 6)},
+        costs_ms=((1, 60.5), (8, 333.0)),
+    ),
 )
 ORDER = LineOrder(
     "s",

@@ -321,7 +321,7 @@ def test_the_line_chooses_steps_and_eta_of_ddim(config: LineConfig, bundle: Bund
     stage = build_reconstruction(context(line))
     stage.open()
 
-    (answer,) = stage.take([prepared(images(1)[0], 1)])
+    (answer,) = through(stage, [prepared(images(1)[0], 1)])
 
     assert isinstance(answer, ReconstructedFrame)
     assert answer.bundle_id == bundle.id
