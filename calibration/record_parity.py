@@ -64,8 +64,8 @@ class RefusedMode(BaseModel):
     figures: str
 
 
-class EarlierComparison(BaseModel):
-    """What an earlier run compared, as far as no later one compared it anew."""
+class Comparison(BaseModel):
+    """What one run of the gate compared: its reference, images and modes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -79,9 +79,10 @@ class EarlierComparison(BaseModel):
     versions: dict[str, str]
 
 
-class ParityStatement(SignedContent):
-    """That all `modes`, and those of `earlier` runs, gave the verdicts of the reference, by the
-    threshold of one calibration; and that the `refused` ones did not.
+class ParityStatement(SignedContent, Comparison):
+    """That all `modes`, and those of `earlier` runs that no later one compared anew, gave the
+    verdicts of the reference, by the threshold of one calibration; and that the `refused` ones did
+    not.
     """
 
     line: Count
@@ -89,15 +90,7 @@ class ParityStatement(SignedContent):
     bundle_id: str
     threshold: FiniteFloat
     calibrated_in: str
-    reference: str
-    device: str
-    source: str
-    parts: Count
-    images_digest: str
-    modes: tuple[ComparedMode, ...]
-    created: AwareDatetime
-    versions: dict[str, str]
-    earlier: tuple[EarlierComparison, ...] = ()
+    earlier: tuple[Comparison, ...] = ()
     refused: tuple[RefusedMode, ...] = ()
 
     def content(self) -> dict[str, Any]:
@@ -129,12 +122,12 @@ class ParityStatement(SignedContent):
         )
 
 
-def _as_earlier(statement: ParityStatement) -> EarlierComparison:
-    names = EarlierComparison.model_fields
-    return EarlierComparison(**{name: getattr(statement, name) for name in names})
+def _as_earlier(statement: ParityStatement) -> Comparison:
+    names = Comparison.model_fields
+    return Comparison(**{name: getattr(statement, name) for name in names})
 
 
-def _without(run: EarlierComparison, judged: frozenset[str]) -> EarlierComparison:
+def _without(run: Comparison, judged: frozenset[str]) -> Comparison:
     modes = tuple(mode for mode in run.modes if mode.dtype not in judged)
     return run.model_copy(update={"modes": modes})
 
