@@ -25,8 +25,8 @@ LINE = 3
 FRAME_PX, INPUT_PX = 160, 160
 BROKEN_RECIPE = "broken"
 """A recipe whose networks give no number."""
-LARGE, HUGE = 1e3, 1e30
-"""What a broken network multiplies by, again and again, and at last."""
+HUGE, LARGE = 1e30, 1e3
+"""What a broken network multiplies by, at first, and again and again."""
 SMALL = ModelProfile(
     name="small",
     unet=UNetSizes(
@@ -80,14 +80,15 @@ def build_plant(folder: Path, mqtt: dict[str, Any], rate_hz: float | None) -> Li
 
 
 def _save(config: LineConfig, folder: Path, *, broken: bool = False) -> Bundle:
-    """Random networks, always the same. Of a `broken` one what the last convolution is given leaves
-    what a number of 32 bits can say, so that its sums, of infinities of both signs, are no number.
+    """Random networks, always the same. In a `broken` one sums soon leave what a number of 32 bits
+    can say, and those of infinities of both signs are no number, which must come through all the
+    layers after it.
     """
     unet, segmentation = untrained_networks(SMALL, 1)
-    if broken:  # only there: a rectifier behind it could make a number of what is none
+    if broken:
         norms = [module for module in segmentation.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
-            norm.weight.data.mul_(LARGE if norm is not norms[-1] else HUGE)
+            norm.weight.data.mul_(HUGE if norm is norms[0] else LARGE)
     preparation: dict[str, Any] = {**preparation_settings(config.frame)}
     manifest = BundleManifest(
         profile=SMALL,
