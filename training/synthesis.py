@@ -38,6 +38,7 @@ from training.appearances import (
 from training.foreground import colour_distance
 from training.optics import through_optics
 from training.pieces import background_shown, duplicated, smoothed_over
+from training.salience import natural_contrast
 from training.shapes import Box
 
 VISIBLE_LEVELS = 4.0
@@ -53,6 +54,11 @@ region nothing tells what is wrong."""
 
 STRONGEST_LEVELS = 110.0
 MOST_OF_STRONGEST = 0.7
+EVEN = (shifted, flat)
+"""Appearances that change a region alike everywhere."""
+FAINTEST_NATURAL = 2.0
+"""Such a region differs by so many times the contrast that the surface around has by itself, seen
+through the same shape."""
 ATTEMPTS = 6
 MARGIN_PX = 8
 """Around what is painted, for the flanks of a dent and the neighbours of a pixel."""
@@ -93,8 +99,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How a kind is painted: at least with `faintest_levels`, and with `faintest_spread` times the
-    standard deviation of its surroundings. The shares are relative.
+    """How a kind is painted: at least with `faintest_levels`, and what does not change its region
+    alike with `faintest_spread` times the standard deviation of its surroundings. The shares are
+    relative.
     """
 
     shape: shapes.Shape
@@ -217,7 +224,7 @@ class Synthesizer:
         other = np.clip(appearance(place, rng), 0.0, 255.0)
         change = place.weights * (other - place.piece)  # M (A - N)
         full = cv2.norm(change, cv2.NORM_L1) / max(cv2.norm(place.weights, cv2.NORM_L1), 1e-6)
-        contrast = _contrast(recipe, place, rng)
+        contrast = _contrast(recipe, place, appearance in EVEN, rng)
         if full < contrast.faintest:
             return None
         share = np.float32(min(1.0, contrast.wanted / max(full, 1e-6)))  # 1 - beta
@@ -289,11 +296,15 @@ class _Contrast(NamedTuple):
     wanted: float
 
 
-def _contrast(recipe: _Recipe, place: Place, rng: np.random.Generator) -> _Contrast:
+def _contrast(recipe: _Recipe, place: Place, even: bool, rng: np.random.Generator) -> _Contrast:
+    """`even`: the whole region changes alike, so that its shape is seen."""
     if not recipe.faintest_levels:  # as it comes
         return _Contrast(0.0, math.inf)
-    spread = float(np.mean(cv2.meanStdDev(place.piece)[1]))
-    faintest = max(recipe.faintest_levels, recipe.faintest_spread * spread)
+    if even:
+        usual = FAINTEST_NATURAL * natural_contrast(place)
+    else:
+        usual = recipe.faintest_spread * float(np.mean(cv2.meanStdDev(place.piece)[1]))
+    faintest = max(recipe.faintest_levels, usual)
     faintest = min(faintest, MOST_OF_STRONGEST * STRONGEST_LEVELS)
     wanted = math.exp(rng.uniform(math.log(faintest), math.log(STRONGEST_LEVELS)))
     return _Contrast(faintest, wanted)
