@@ -58,8 +58,9 @@ class BundleManifest(BaseModel):
     opaque here. `data_digest` identifies the images, and `held_out` names those of them that the
     weights never saw. `exposure_level` is the median grey level to which the networks' inputs are
     brought, None where they stay as they are (`stages.exposure`). `surface`: whether a surface
-    model belongs to it (`stages.segmentation.surface`). `created` is UTC in ISO 8601; `versions`
-    name PyTorch and project.
+    model belongs to it, and `surface_components` how many components it takes away at most
+    (`stages.segmentation.surface`). `created` is UTC in ISO 8601; `versions` name PyTorch and
+    project.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +74,7 @@ class BundleManifest(BaseModel):
     weights_dtype: Literal["float16", "float32"] = "float16"
     exposure_level: Annotated[float, Field(gt=0, le=255)] | None = None
     surface: bool = False
+    surface_components: NonNegativeInt = 0
     preprocessing: dict[str, Scalar | list[Scalar]] = {}
     training: dict[str, Scalar | list[Scalar]] = {}
     data_digest: str
@@ -145,7 +147,9 @@ def save_bundle(
     networks that were given. Raises BundleError where a weight is not finite after rounding, or the
     networks are not of the manifest's profile.
     """
-    manifest = manifest.model_copy(update={"surface": surface is not None})
+    components = 0 if surface is None else surface.components
+    form = {"surface": surface is not None, "surface_components": components}
+    manifest = manifest.model_copy(update=form)
     models = _together(unet, segmentation, surface)
     weights = save_tensors(_rounded(models, manifest.weights_dtype))
     entries = manifest.model_dump(mode="json")
@@ -189,7 +193,9 @@ def load_bundle(folder: Path) -> Bundle:
 
 def _surface(manifest: BundleManifest) -> SurfaceModel | None:
     """A fresh one of the manifest's sizes, if it says that there is one."""
-    return SurfaceModel(manifest.channels, manifest.image_size_px) if manifest.surface else None
+    if not manifest.surface:
+        return None
+    return SurfaceModel(manifest.channels, manifest.image_size_px, manifest.surface_components)
 
 
 def _together(

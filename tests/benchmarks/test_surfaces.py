@@ -33,7 +33,7 @@ def test_cells_as_large_as_the_defect_tell_it_best() -> None:
     test = LabelledParts(tuple(parts), (), ("good", "smooth"), "noise")
     material = Material(square_frame("grey", 64), image_set(rough(60, 3), names), test)
 
-    small, large = areas(material, 8), areas(material, 32)
+    small, large = (areas(material, (cell_px,), 0) for cell_px in (8, 32))
 
     assert small.keys() == {"smooth", "all"}
     assert small["all"] == small["smooth"] > 0.99
@@ -48,13 +48,22 @@ def test_products_and_cells_stand_in_the_table_and_the_file(
 
     assert main([*few, "--cells", "8,32", "--json", str(report)]) == 0
 
-    found = json.loads(report.read_text())["image_auroc"]["brushed_metal"]
-    assert set(found["8"]) == {*DEFECT_KINDS, "all"}
-    assert found["8"]["all"] > 0.5, "better than guessing, after fifty parts already"
+    found = json.loads(report.read_text())["image_auroc"]
+    assert set(found) == {"0", "160"}
+    forms = found["0"]["brushed_metal"]
+    assert set(forms) == {"8 px", "32 px", "8 + 32 px"}
+    assert set(forms["8 px"]) == {*DEFECT_KINDS, "all"}
+    assert forms["8 px"]["all"] > 0.5, "better than guessing, after fifty parts already"
     shown = capsys.readouterr().out
-    assert "8 px (ships)" in shown
-    row = next(line for line in shown.splitlines() if line.startswith("brushed_metal, all"))
-    assert row.split()[-2:] == [f"{found[cell]['all']:.4f}" for cell in ("8", "32")]
+    first, second = (line for line in shown.splitlines() if line.startswith("brushed_metal, all"))
+    assert first.split()[-3:] == [f"{form['all']:.4f}" for form in forms.values()]
+    assert second != first
+
+
+def test_what_ships_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--products", "brushed_metal", "--parts", "50", "--test-parts", "24"]
+    assert main([*few, "--components", "160"]) == 0
+    assert "8 + 16 + 32 px (ships)" in capsys.readouterr().out
 
 
 def test_a_cell_must_have_a_size(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from stages.bundle import Bundle, load_bundle, save_bundle
 from stages.inspector import Inspector
 from stages.model_profiles import build_networks
 from stages.reconstruction.paradigms import PARADIGMS
-from stages.segmentation.surface import SurfaceModel
+from surfaces import random_surface
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
 
@@ -55,8 +55,7 @@ def test_exposure_is_evened_as_in_the_engines(tiny_line: Path, tmp_path: Path) -
 
 
 def test_the_surface_model_counts_as_in_the_engines(bundle: Bundle) -> None:
-    surface = SurfaceModel(1, (64, 64))
-    surface.slope.fill_(0.02)
+    surface = random_surface(1, (64, 64), slope=0.02)
     with_surface = save_bundle(bundle.folder, bundle.manifest, *bundle.networks(), surface)
     without = Inspector(bundle, "cpu", "float32").inspect(IMAGES).scores
     fast = Inspector(with_surface, "cpu", "float32").inspect(IMAGES).scores

@@ -47,9 +47,11 @@ def test_round_trip(make_bundle: MakeBundle) -> None:
 def test_a_surface_model_goes_with_the_networks(make_bundle: MakeBundle) -> None:
     plain = make_bundle()
     manifest = plain.manifest
-    surface = SurfaceModel(manifest.channels, manifest.image_size_px)
-    surface.mean.copy_(torch.arange(surface.mean.numel()).reshape(surface.mean.shape))
-    surface.offset.fill_(-2.5)
+    surface = SurfaceModel(manifest.channels, manifest.image_size_px, components=5)
+    cells = surface.sizes[1]
+    cells.mean.copy_(torch.arange(cells.mean.numel()).reshape(cells.mean.shape))
+    cells.components[4, 0] = 1.0
+    cells.offset.fill_(-2.5)
 
     saved = save_bundle(plain.folder, manifest, *plain.networks(), surface)
 
@@ -57,6 +59,7 @@ def test_a_surface_model_goes_with_the_networks(make_bundle: MakeBundle) -> None
     assert plain.surface() is None
     assert saved.id != plain.id
     assert saved.manifest.surface
+    assert saved.manifest.surface_components == 5
     assert found is not None
     assert all(map(torch.equal, found.buffers(), surface.buffers()))
     again = save_bundle(plain.folder, saved.manifest, *saved.networks())

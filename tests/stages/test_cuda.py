@@ -8,7 +8,7 @@ import torch
 
 from stages.bundle import load_bundle, save_bundle
 from stages.inspector import Inspector
-from stages.segmentation.surface import SurfaceModel
+from surfaces import random_surface
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device; see docs/gpu-checklist.md"
@@ -20,8 +20,7 @@ def bundle(make_bundle, request):
     plain = make_bundle()
     if request.param == "networks alone":
         return load_bundle(plain.folder)
-    surface = SurfaceModel(plain.manifest.channels, plain.manifest.image_size_px)
-    surface.slope.fill_(0.05)
+    surface = random_surface(plain.manifest.channels, plain.manifest.image_size_px, slope=0.05)
     return save_bundle(plain.folder, plain.manifest, *plain.networks(), surface)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from stages.bundle import Bundle, BundleManifest, save_bundle
 from stages.model_profiles import build_networks
 from stages.reconstruction.paradigms import DiffusionSettings
-from stages.segmentation.surface import SurfaceModel
+from surfaces import random_surface
 from tiny_profile import TINY
 from training.export.onnx_file import write_onnx
 
@@ -44,9 +44,7 @@ def lively_bundle(folder: Path, **changes: object) -> Bundle:
         if not bool(parameter.any()):
             nn.init.normal_(parameter, std=0.1)
     nn.init.normal_(networks[1].head.weight, std=1.0)  # else all scores are much the same
-    surface = SurfaceModel(1, SIZE_PX)
-    surface.slope.fill_(0.02)
-    surface.offset.fill_(-3.0)
+    surface = random_surface(1, SIZE_PX, slope=0.02, offset=-3.0)
     return save_bundle(folder, BundleManifest.model_validate(entries | changes), *networks, surface)
 
 
