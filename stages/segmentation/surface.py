@@ -16,6 +16,7 @@ can check instead of a pretrained network's. All of it is fitted in seconds (`tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
@@ -128,10 +129,11 @@ class SurfaceModel(nn.Module):
         return [cast("CellModel", model) for model in self.by_size]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [-1, 1] as the networks see them -> (B, H, W) float32 logits: the odds
-        by cells of all sizes, added up.
+        """(B, C, H, W) in [-1, 1] as the networks see them -> (B, H, W) float32 logits: of the
+        mean of the odds by cells of each size.
         """
-        return torch.stack([model(images) for model in self.sizes]).logsumexp(dim=0)
+        logits = torch.stack([model(images) for model in self.sizes])
+        return logits.logsumexp(dim=0) - math.log(len(logits))
 
 
 def measures(images: Tensor, cell_px: int) -> Tensor:

@@ -82,10 +82,10 @@ def test_logits_follow_the_distances_over_the_whole_image() -> None:
     assert float(logits.max()) <= float(expected.max()) + 1e-5
 
 
-def test_the_odds_by_cells_of_all_sizes_add_up() -> None:
+def test_the_odds_are_the_mean_of_those_by_cells_of_each_size() -> None:
     model, images = random_surface(3, (64, 64)), seen(pictures(2, 3, 64, 64))
     assert [cells.cell_px for cells in model.sizes] == list(CELLS_PX)
-    odds = sum(cells(images).double().exp() for cells in model.sizes)
+    odds = sum(cells(images).double().exp() for cells in model.sizes) / len(CELLS_PX)
     assert torch.allclose(model(images).double().exp(), odds, rtol=1e-5)
 
 
