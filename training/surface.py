@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -107,21 +107,21 @@ def farthest_cells(model: SurfaceModel, images: np.ndarray, exposure_level: floa
 
 
 def _fit(cells: CellModel, images: np.ndarray, exposure_level: float | None) -> None:
-    seen, least = partial(_seen, images, exposure_level), _least(images.shape[3], cells.cell_px)
-    found = torch.cat([measures(batch, cells.cell_px) for batch in seen()])
+    found = torch.cat([measures(seen, cells.cell_px) for seen in _seen(images, exposure_level)])
     own, usual = found.std(dim=0, correction=0), found.std(dim=(0, 1, 2), correction=0)
+    least = _least(images.shape[3], cells.cell_px)
     cells.mean.copy_(found.mean(dim=0))
     cells.scale.copy_(own + OF_USUAL * usual + least)
-    away = ((found - cells.mean) / cells.scale).flatten(1)
-    cells.components.copy_(_leading(away[:: -(-len(away) // MOST_COMPARED)], len(cells.components)))
+    if len(cells.components):
+        away = ((found - cells.mean) / cells.scale).flatten(1)
+        some = away[:: math.ceil(len(away) / MOST_COMPARED)]
+        cells.components.copy_(_leading(some, len(cells.components)))
 
-    count, products = 0, torch.zeros(())
-    for batch in seen():
-        left = cells.unexplained(batch).double()
-        count += len(left)
-        products = products + torch.einsum("brsi,brsj->rsij", left, left)
-    covariance = products / count
-    share = OF_ALL_PLACES / (OF_ALL_PLACES + count)
+    products = torch.zeros(())
+    for left in torch.split(cells.unexplained(found), BATCH):  # all at once would be much memory
+        products = products + torch.einsum("brsi,brsj->rsij", left.double(), left.double())
+    covariance = products / len(found)
+    share = OF_ALL_PLACES / (OF_ALL_PLACES + len(found))
     spread = (1.0 - share) * covariance + share * covariance.mean(dim=(0, 1))
     believed = spread + torch.diag(least.double().square())
     cells.whitening.copy_(torch.linalg.cholesky(torch.linalg.inv(believed)))

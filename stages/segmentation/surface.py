@@ -76,11 +76,9 @@ class CellModel(nn.Module):
         self.register_buffer("slope", torch.ones(()))
         self.register_buffer("offset", torch.zeros(()))
 
-    def unexplained(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [-1, 1] as the networks see them -> (B, R, S, M), what is left of the
-        measures, in their own units.
-        """
-        away = measures(images, self.cell_px) - self.mean
+    def unexplained(self, measured: Tensor) -> Tensor:
+        """What is left of measures (B, R, S, M), in their own units."""
+        away = measured - self.mean
         if not len(self.components):
             return away
         away = (away / self.scale).flatten(1)
@@ -90,7 +88,8 @@ class CellModel(nn.Module):
 
     def distances(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] as the networks see them -> (B, R, S) standard deviations."""
-        whitened = (self.unexplained(images)[..., None] * self.whitening).sum(dim=-2)
+        left = self.unexplained(measures(images, self.cell_px))
+        whitened = (left[..., None] * self.whitening).sum(dim=-2)
         return whitened.square().sum(dim=-1).sqrt()
 
     def forward(self, images: Tensor) -> Tensor:
