@@ -22,12 +22,11 @@ import numpy as np
 
 from pipeline.config import LineConfig
 from pipeline.messages import Defect, Evidence, Part, VerdictRecord
+from reject_log.reserve import FOR_VERDICTS
 
 JPEG_QUALITY = 92
 HEAT_OPACITY = 0.7
 """Share of the colour where the defect is certain; it falls with the root of the probability."""
-KEPT_FREE_BYTES, KEPT_FREE_SHARE = 64 << 20, 0.25
-"""Pictures leave so much of the disk to the verdicts: 64 MB, or a quarter of a smaller disk."""
 _BOX_BGR = (255, 255, 255)
 _BOX_MARGIN_PX = 3
 _UNFINISHED = ".unfinished"
@@ -132,11 +131,8 @@ class ImageWriter:
     def _leave_room(self) -> None:
         """Raises OSError where what is left of the disk belongs to the verdicts."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        disk = os.statvfs(self._folder)
-        kept = min(KEPT_FREE_BYTES, int(KEPT_FREE_SHARE * disk.f_blocks * disk.f_frsize))
-        if disk.f_bavail * disk.f_frsize < kept:
-            reason = f"less than {kept / 2**20:.3g} MB are free, which are kept for the verdicts"
-            raise OSError(errno.ENOSPC, reason)
+        if lack := FOR_VERDICTS.lack(self._folder):
+            raise OSError(errno.ENOSPC, f"{lack}, which are kept for the verdicts")
 
     def _write_file(self, path: Path, data: bytes) -> None:
         unfinished = self._folder / _UNFINISHED / path.name

@@ -2,8 +2,8 @@
 
 Decision never waits for it. Its journal is the queue: rows and the position up to which it is read
 are committed together, so a kill on either side neither loses a part nor writes one twice. Where
-the database cannot be written, the line is DEGRADED with that cause, the recorder tries again, and
-the journal keeps everything.
+the database cannot be written, or its disk is all but full, the line is DEGRADED with that cause,
+the recorder tries again, and the journal keeps everything.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipeline.messages import Evidence, Message
 from pipeline.stage import Stage, StageContext
 from reject_log.follower import Chunk, finished_segments, next_chunk, unread_verdicts
 from reject_log.images import ImageWriter, images_folder
+from reject_log.reserve import LAST
 from reject_log.store import Position, Store, database_path
 
 LINES_PER_TICK = 500
@@ -60,7 +61,7 @@ class Recorder:
         self._images = ImageWriter(images_folder(context.config), context.log)
         self._store: Store | None = None
         self._at_end = self._caught_up = False
-        self._problem = ""
+        self._problem = self._room = ""
         self._failures = 0
         self._next_look_ns = 0
         self._next_tidy_ns = 0
@@ -84,6 +85,7 @@ class Recorder:
         """Read on in the journal, at most `LINES_PER_TICK` lines."""
         if now_monotonic_ns < self._next_look_ns:
             return ()
+        self._look_for_room()
         if not self._attempt():
             self._next_look_ns = now_monotonic_ns + RETRY_NS
         elif self._caught_up:
@@ -101,10 +103,10 @@ class Recorder:
 
     def report(self) -> StageReport:
         """Idle when the journal is read to its end; a warning while something cannot be stored,
-        and an alarm where that are the verdicts.
+        and an alarm where that are the verdicts, or will be.
         """
-        warnings = [text for text in (self._problem, self._image_warning()) if text]
-        alarm = self._problem if self._failures >= ALARM_FROM else ""
+        warnings = [text for text in (self._problem, self._room, self._image_warning()) if text]
+        alarm = self._problem if self._failures >= ALARM_FROM else self._room
         return StageReport(
             idle=self._at_end,
             warning=" ".join(warnings),
@@ -191,6 +193,16 @@ class Recorder:
             self._log.error("%s", text)
         self._problem = text
         self._failures += 1
+
+    def _look_for_room(self) -> None:
+        try:
+            lack = LAST.lack(self._database.parent)
+        except OSError:  # whether it can be written tells more
+            lack = ""
+        text = f"the reject log's disk is nearly full: {lack}; free space, for instance old images"
+        if lack and not self._room:
+            self._log.warning("%s", text)
+        self._room = text if lack else ""
 
     def _image_warning(self) -> str:
         if not self._images.problem:

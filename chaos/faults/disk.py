@@ -59,7 +59,7 @@ def _run(*command: str) -> None:
 
 def kinds() -> Iterator[Kind]:
     """The kinds of this module."""
-    yield Kind("disk full", lambda drawn: DiskFull(_hold_s(drawn)), _no_disk)
+    yield Kind("disk full", lambda drawn: DiskFull(_hold_s(drawn), shows=True), _no_disk)
     yield Kind("disk read-only", lambda drawn: DiskReadOnly(_hold_s(drawn), shows=True), _no_disk)
 
 

@@ -91,6 +91,23 @@ def test_what_a_full_disk_does_not_take_is_counted_and_recorded_at_the_next_star
     assert following.report().unrecorded == 0
 
 
+def test_a_disk_that_is_nearly_full_is_told_before_anything_fails(config, disk):
+    watching = recorder(config, Waiting())
+    watching.open()
+    watching.tick(RETRY_NS, ORDER, True)
+    assert watching.report().alarm == ""
+
+    ballast = fill(disk)
+    watching.tick(2 * RETRY_NS, ORDER, True)
+
+    assert "disk is nearly full: less than 0.125 MB are free" in watching.report().alarm
+    assert watching.report().warning == watching.report().alarm
+    ballast.unlink()
+    watching.tick(3 * RETRY_NS, ORDER, True)
+    assert watching.report().alarm == watching.report().warning == ""
+    watching.close()
+
+
 def test_room_that_comes_while_the_recorder_ends_is_used(config, disk, make_record, note):
     waiting = Waiting()
     ending = recorder(config, waiting)
