@@ -32,7 +32,8 @@ class TrainingSettings(BaseModel):
     them further. From `joint_share` of the budget on, the U-Net stays as it is and the segmentation
     network learns alone, on a pool of `pool_images` reconstructions of which `pool_refresh` of the
     steps replace a few: from `pool_batch_size` crops a step or, in `pool_whole_share` of the steps,
-    from whole images. Between the two shares both learn jointly: 0 and 1 is the paper's training.
+    from whole images; `pool_ranking` times the loss of their order (`training.ranking`) is added to
+    that of their masks. Between the two shares both learn jointly: 0 and 1 is the paper's training.
     `restoration` also gives the U-Net the anomalous samples, with the part without its anomaly as
     the answer; the paper leaves them out of (9), and good parts are then redrawn more exactly.
 
@@ -92,6 +93,7 @@ class TrainingSettings(BaseModel):
     pool_refresh: Share = 0.1
     pool_batch_size: Annotated[int, Field(ge=1)] = 8
     pool_whole_share: Share = 0.15
+    pool_ranking: Annotated[float, Field(ge=0.0)] = 0.0
     restoration: bool = False
     balance: Share = 0.5
 
@@ -154,10 +156,12 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "warp_share": 0.7,
             "brightness_jitter": 0.1,
             "pool_whole_share": 0.5,
+            "pool_ranking": 0.2,
+            "segmentation_rate": 5e-4,
         },
     }
 )
 """Settings that come with a profile instead of the defaults: the paper's training for `paper`; for
 `texture` most of the time for the segmentation network, which has most to learn, half of it on
-whole images, since much that is wrong with a surface is large, and views of more parts than there
-are."""
+whole images, since much that is wrong with a surface is large, at half the rate and by the order of
+images too, which reaches further in the same time, and views of more parts than there are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from training.losses import mask_loss
 from training.painting import Order, Painter
 from training.pool import PoolState, ReconstructionPool, Samples
 from training.randomness import Randomness, Use
+from training.ranking import ranking_loss
 from training.rates import share_of_peak
 from training.report import Phase, StepReport, refuse_broken_weights, refuse_non_finite
 from training.settings import TrainingSettings
@@ -205,15 +206,21 @@ class Trainer:
         return means | ({"mask loss": _over_pixels(losses.mask, masks)} if lesson.masks else {})
 
     def _losses_on_pool(self) -> dict[str, Mean]:
-        """(10) for the segmentation network alone, on reconstructions that are kept."""
+        """(10) for the segmentation network alone, on reconstructions that are kept, and how it
+        ranks them if the settings say so.
+        """
         crops = self._randomness.generator(Use.POOL_CROPS, self.step_count)
         renewal = self._randomness.common(Use.POOL_RENEWAL, self.step_count)
         self._pool.renew(renewal)
         samples = self._pool.draw(crops)
         masks = samples.masks.to(self._device)
         weights = samples.weights.to(self._device)
-        loss = mask_loss(self._segment(self.segmentation, samples), masks, weights)
-        return {"mask loss": _over_pixels(loss, masks)}
+        logits = self._segment(self.segmentation, samples)
+        losses = {"mask loss": _over_pixels(mask_loss(logits, masks, weights), masks)}
+        if self._settings.pool_ranking > 0.0:
+            order = ranking_loss(logits, masks)
+            losses["ranking loss"] = replace(order, value=order.value * self._settings.pool_ranking)
+        return losses
 
     def _segment(self, network: SegmentationNetwork, samples: Samples) -> Tensor:
         """Logits (B, 1, H, W) float32."""

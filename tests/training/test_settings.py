@@ -9,7 +9,7 @@ from training.synthesis import AnomalyKind
 
 FREE_IN_PAPER = (
     *("minutes", "steps", "seed", "device", "whole_share", "turn_deg", "zoom_jitter"),
-    *("pool_images", "pool_refresh", "pool_batch_size", "pool_whole_share"),
+    *("pool_images", "pool_refresh", "pool_batch_size", "pool_whole_share", "pool_ranking"),
     *("validation_share", "validation_images", "validation_minutes", "checkpoint_minutes"),
 )
 """Of these the paper says nothing, or they do nothing in its training."""

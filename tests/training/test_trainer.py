@@ -148,6 +148,24 @@ def test_the_last_part_of_the_budget_leaves_the_unet_alone(
     assert not all(map(torch.equal, segmentation, trainer.segmentation.parameters()))
 
 
+def test_the_order_of_images_teaches_the_segmentation_network_too(
+    normals: np.ndarray, tiny_profile: str
+) -> None:
+    plain, ranked = (
+        trainer_of(normals, tiny_profile, joint_share=0.0, reconstruction_share=0.0, **order)
+        for order in ({}, {"pool_ranking": 0.5})
+    )
+
+    losses = [trainer.step(0.0).mask_loss for trainer in (plain, ranked)]
+
+    assert losses[0] == losses[1]  # (10) alone is what is reported
+    weights_of = [
+        torch.cat([p.detach().flatten() for p in trainer.segmentation.parameters()])
+        for trainer in (plain, ranked)
+    ]
+    assert not torch.equal(*weights_of)
+
+
 def test_the_unet_is_not_thrown_off_when_the_segmentation_network_joins(
     normals: np.ndarray, tiny_profile: str
 ) -> None:
