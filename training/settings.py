@@ -80,7 +80,7 @@ class TrainingSettings(BaseModel):
     optics_share: Share = 0.7
 
     learning_rate: Positive = 2e-3
-    segmentation_rate: Positive = 1e-3
+    segmentation_rate: Positive = 5e-4
     rate_schedule: Literal["cosine", "constant"] = "cosine"
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
@@ -93,7 +93,7 @@ class TrainingSettings(BaseModel):
     pool_refresh: Share = 0.1
     pool_batch_size: Annotated[int, Field(ge=1)] = 8
     pool_whole_share: Share = 0.15
-    pool_ranking: Annotated[float, Field(ge=0.0)] = 0.0
+    pool_ranking: Annotated[float, Field(ge=0.0)] = 0.2
     restoration: bool = False
     balance: Share = 0.5
 
@@ -156,12 +156,10 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "warp_share": 0.7,
             "brightness_jitter": 0.1,
             "pool_whole_share": 0.5,
-            "pool_ranking": 0.2,
-            "segmentation_rate": 5e-4,
         },
     }
 )
 """Settings that come with a profile instead of the defaults: the paper's training for `paper`; for
 `texture` most of the time for the segmentation network, which has most to learn, half of it on
-whole images, since much that is wrong with a surface is large, at half the rate and by the order of
-images too, which reaches further in the same time, and views of more parts than there are."""
+whole images, since much that is wrong with a surface is large, and views of more parts than there
+are."""

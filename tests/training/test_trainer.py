@@ -153,7 +153,7 @@ def test_the_order_of_images_teaches_the_segmentation_network_too(
 ) -> None:
     plain, ranked = (
         trainer_of(normals, tiny_profile, joint_share=0.0, reconstruction_share=0.0, **order)
-        for order in ({}, {"pool_ranking": 0.5})
+        for order in ({"pool_ranking": 0.0}, {"pool_ranking": 0.5})
     )
 
     losses = [trainer.step(0.0).mask_loss for trainer in (plain, ranked)]
