@@ -3,9 +3,9 @@
 (10) is a mean over pixels. An image, though, is judged by its few highest pixels, and those of a
 good image are far too few to weigh in such a mean. Here a batch is judged as inspection judges
 images: the highest logits of the defects of an image against the highest of all that is good, of
-the same and of every other image, pair by pair. The logistic loss of the pairs bounds the share of
-those in the wrong order, 1 - AUROC (Gao and Zhou, On the consistency of AUC pairwise optimization,
-2015). Not in the paper.
+the same and of every other image, pair by pair. The logistic loss of the pairs, over log 2, bounds
+the share of those in the wrong order, 1 - AUROC (Gao and Zhou, On the consistency of AUC pairwise
+optimization, 2015). Not in the paper.
 """
 
 from __future__ import annotations
