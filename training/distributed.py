@@ -35,6 +35,25 @@ LONGEST_WAIT = timedelta(hours=2)
 """For the first process, while it validates or writes a large checkpoint."""
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is the gradient of what each of them makes of it.
+
+    PyTorch's own, in torch.distributed.nn.functional, is deprecated.
+    """
+
+    @staticmethod
+    def forward(_: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
 @dataclass(frozen=True)
 class World:
     """The processes of a training: this one works on `device` and is number `rank` of `size`.
@@ -61,6 +80,32 @@ class World:
         with torch.no_grad():
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view(tensor.shape))
+
+    def counts(self, own: int) -> list[int]:
+        """How many each process says that it has, in the order of their ranks."""
+        if self.size == 1:
+            return [own]
+        told = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        told[self.rank] = own
+        dist.all_reduce(told)
+        found: list[int] = told.tolist()
+        return found
+
+    def rows_of_all(self, own: Tensor, counts: Sequence[int]) -> Tensor:
+        """The rows (n, K) of all processes, of which each has its `counts`, under one another.
+
+        Differentiable: the gradient of a row counts what every process made of it. All processes
+        must go through it equally often, forwards and backwards.
+        """
+        if self.size == 1:
+            return own
+        before, after = sum(counts[: self.rank]), sum(counts[self.rank + 1 :])
+        width = own.shape[1]
+        placed = (own.new_zeros(before, width), own, own.new_zeros(after, width))
+        rows: Tensor = _SumOverProcesses.apply(  # type: ignore[no-untyped-call]  # torch's own
+            torch.cat(placed)
+        )
+        return rows
 
     def largest(self, *values: float) -> list[float]:
         """The largest of each value over all processes; all get the same, once all have asked."""

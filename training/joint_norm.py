@@ -1,40 +1,18 @@
 """Batch norm over the samples of all processes of a training, as if one process had the batch.
 
 torch.nn.SyncBatchNorm does so on GPUs only, and none of its kernels can be tested without one. Here
-the statistics go through a sum that is differentiable, so that a sample's gradient counts what it
-did to the samples of other processes too.
+the statistics go through an exchange that is differentiable, so that a sample's gradient counts
+what it did to the samples of other processes too.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from training.distributed import World
 
 PIXELS = (0, 2, 3)
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over all processes; so is the gradient of what each of them makes of it.
-
-    PyTorch's own, in torch.distributed.nn.functional, is deprecated.
-    """
-
-    @staticmethod
-    def forward(_: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
 
 
 class JointBatchNorm(nn.BatchNorm2d):
@@ -67,13 +45,9 @@ class JointBatchNorm(nn.BatchNorm2d):
         """
         variance, mean = torch.var_mean(x, PIXELS, correction=0)
         count = mean.new_full((1,), x.numel() / x.shape[1])
-        own = torch.cat((mean, variance, count))
-        empty, rank = torch.zeros_like(own), self._world.rank
-        rows = [own if row == rank else empty for row in range(self._world.size)]
-        everyone = _SumOverProcesses.apply(  # type: ignore[no-untyped-call]  # torch's own
-            torch.stack(rows)
-        )
-        means, variances, counts = everyone.split((len(mean), len(mean), 1), dim=1)
+        own = torch.cat((mean, variance, count))[None]
+        everyone = self._world.rows_of_all(own, [1] * self._world.size)
+        means, variances, counts = torch.split(everyone, [len(mean), len(mean), 1], dim=1)
         shares = counts / counts.sum()
         joint = (shares * means).sum(0)
         return joint, (shares * (variances + (means - joint) ** 2)).sum(0), counts.sum().detach()

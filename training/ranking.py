@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
-from training.distributed import Mean
+from training.distributed import ALONE, Mean, World
 
 HIGHEST_PX = 16
 """Pixels whose mean logit stands for the defects of an image, or for what is good of it."""
@@ -26,14 +26,17 @@ NEVER = -1e4
 """Below every logit, and finite."""
 
 
-def ranking_loss(logits: Tensor, masks: Tensor) -> Mean:
+def ranking_loss(logits: Tensor, masks: Tensor, world: World = ALONE) -> Mean:
     """Mean of log(1 + exp(good - defects)) over all pairs of an image with something good and one
-    with defects: logits and masks (B, 1, H, W) float32. 0 where there are none. Of several
-    processes each compares its own images.
+    with defects: logits and masks (B, 1, H, W) float32. 0 where there are none.
+
+    Of several processes each compares its own defects with what is good in the images of all.
     """
     window = 2 * MARGIN_PX + 1
     good, has_good = _highest(logits, F.max_pool2d(masks, window, 1, MARGIN_PX) < 0.5, HIGHEST_PX)
     defects, has_defects = _highest(logits, masks > 0.5, LEAST_PX)
+    own = torch.stack((good, has_good), dim=1)
+    good, has_good = world.rows_of_all(own, world.counts(len(own))).unbind(dim=1)
     compared = has_good[:, None] * has_defects
     losses = F.softplus(good[:, None] - defects) * compared
     count = compared.sum()

@@ -218,7 +218,7 @@ class Trainer:
         logits = self._segment(self.segmentation, samples)
         losses = {"mask loss": _over_pixels(mask_loss(logits, masks, weights), masks)}
         if self._settings.pool_ranking > 0.0:
-            order = ranking_loss(logits, masks)
+            order = ranking_loss(logits, masks, self._world)
             losses["ranking loss"] = replace(order, value=order.value * self._settings.pool_ranking)
         return losses
 

@@ -33,6 +33,7 @@ from training.distributed import ALONE, Mean, World, joined, learn_jointly
 from training.forward import JointModel, Lesson, NoiseDraw, draw_noise, joint_losses
 from training.images import image_set
 from training.joint_norm import join_norms
+from training.ranking import ranking_loss
 from training.report import StepReport
 from training.settings import TrainingSettings
 from training.synthesis import Batch
@@ -140,13 +141,23 @@ def gradients_of(name: str, norm: str, part: slice, world: World) -> dict[str, T
     model = JointModel(noise_model(unet, schedule, diffusion), segmentation, schedule, diffusion)
     losses = joint_losses(model, batch, NoiseDraw(*(draw[part] for draw in draws)), Lesson())
     normal, pixels = (1.0 - batch.labels).sum(), torch.tensor(float(batch.masks.numel()))
-    means = [Mean(losses.noise, normal), Mean(losses.mask, pixels)]
+    order = ranking_loss(segmentation(batch.images, batch.images.flip(3)), blots(part), world)
+    means = [Mean(losses.noise, normal), Mean(losses.mask, pixels), order]
     both = nn.ModuleDict({"unet": unet, "segmentation": segmentation})
     return {
         "means": learn_jointly(means, [both], world),
         **{n: p.grad for n, p in both.named_parameters() if p.grad is not None},
         **dict(segmentation.named_buffers()),
     }
+
+
+def blots(part: slice) -> Tensor:
+    """Masks (B, 1, 32, 32) of `part` of a joint batch with room beside them for what is good: the
+    first process has two samples with a defect and the other one.
+    """
+    masks = torch.zeros(6, 1, 32, 32)
+    masks[1::2, :, 4:12, 6:12] = 1.0
+    return masks[part]
 
 
 if __name__ == "__main__":

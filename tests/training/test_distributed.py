@@ -75,6 +75,8 @@ def test_alone_everything_stays_as_it_is() -> None:
 
     assert [tensor.tolist() for tensor in tensors] == [[1.0, 2.0], 3.0]
     assert ALONE.largest(2.5, True) == [2.5, True]
+    assert ALONE.counts(3) == [3]
+    assert ALONE.rows_of_all(tensors[0][None], [1]).tolist() == [[1.0, 2.0]]
     assert ALONE.of_first(lambda: "made") == "made"
 
 
