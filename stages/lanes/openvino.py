@@ -29,30 +29,56 @@ PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 class OpenVinoLane:
     """Computes what is submitted at once, on as many threads as PyTorch is set to.
 
-    An image is computed alone and by one thread, so that its results depend on nothing else.
+    An image is computed alone and by one thread, so that its results depend on nothing else. Told
+    to compute in bfloat16, OpenVINO rounds everything that a network runs: `finish`, as in
+    `open_lane`, is a network of its own, in float32.
     """
 
     def __init__(
-        self, execution: Execution, function: Function, rows: Sequence[NDArray[np.generic]]
+        self,
+        execution: Execution,
+        function: Function,
+        rows: Sequence[NDArray[np.generic]],
+        finish: Function | None = None,
     ) -> None:
-        self._precision = PRECISIONS[execution.dtype]
-        self._model = converted(function, rows)
-        self._queues: dict[int, openvino.AsyncInferQueue] = {}
+        model = converted(function, rows)
+        self._networks = [_Network(model, PRECISIONS[execution.dtype])]
+        if finish is not None:
+            made = [np.zeros(out.shape[1:], out.element_type.to_dtype()) for out in model.outputs]
+            self._networks.append(
+                _Network(converted(finish, rows, made), PRECISIONS[torch.float32])
+            )
 
     def submit(self, *arrays: NDArray[np.generic]) -> Flight:
         """The computed batch."""
         started_s = time.perf_counter()
-        queue, outputs = self._queue(torch.get_num_threads()), _Outputs(len(arrays[0]))
-        queue.set_callback(outputs.take)
-        for index in range(len(arrays[0])):
-            image = [np.ascontiguousarray(array[index : index + 1]) for array in arrays]
-            queue.start_async(image, userdata=index)
-        queue.wait_all()
-        return Landed(outputs.joined(), 1e3 * (time.perf_counter() - started_s))
+        given = [tuple(array[i : i + 1] for array in arrays) for i in range(len(arrays[0]))]
+        made: list[Arrays] = [()] * len(given)
+        for network in self._networks:
+            made = network.run([image + more for image, more in zip(given, made, strict=True)])
+        joined = tuple(np.concatenate(rows) for rows in zip(*made, strict=True))
+        return Landed(joined, 1e3 * (time.perf_counter() - started_s))
 
     def warm_sizes(self, most: int) -> tuple[int, ...]:
         """One image, and a full batch."""
         return alone_and_full(most)
+
+
+class _Network:
+    """A converted function, planned for each number of threads that it is run on."""
+
+    def __init__(self, model: openvino.Model, precision: str) -> None:
+        self._model, self._precision = model, precision
+        self._queues: dict[int, openvino.AsyncInferQueue] = {}
+
+    def run(self, images: Sequence[Arrays]) -> list[Arrays]:
+        """What it makes of the inputs of each image, each (1, ...); both in this order."""
+        queue, outputs = self._queue(torch.get_num_threads()), _Outputs(len(images))
+        queue.set_callback(outputs.take)
+        for index, image in enumerate(images):
+            queue.start_async([np.ascontiguousarray(array) for array in image], userdata=index)
+        queue.wait_all()
+        return outputs.images
 
     def _queue(self, threads: int) -> openvino.AsyncInferQueue:
         """As many images at a time as there are threads."""
@@ -81,38 +107,43 @@ class _Outputs:
     """What the images of a batch give, in the order of the images."""
 
     def __init__(self, count: int) -> None:
-        self._images: list[Arrays] = [()] * count
+        self.images: list[Arrays] = [()] * count
 
     def take(self, request: openvino.InferRequest, index: int) -> None:
         """Copies what a request found, whose memory the next image will use."""
-        self._images[index] = tuple(tensor.data.copy() for tensor in request.output_tensors)
-
-    def joined(self) -> Arrays:
-        """Each output (B, ...)."""
-        return tuple(np.concatenate(rows) for rows in zip(*self._images, strict=True))
+        self.images[index] = tuple(tensor.data.copy() for tensor in request.output_tensors)
 
 
 class _OfRows(nn.Module):
-    """The function on batches (B, H, W, C)."""
+    """The function on batches (B, H, W, C) of its first `count` inputs, and others as they are."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, count: int) -> None:
         super().__init__()
-        self._function = function
+        self._function, self._count = function, count
 
-    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        return self._function(*(batch.permute(0, 3, 1, 2) for batch in rows))
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        rows, others = given[: self._count], given[self._count :]
+        return self._function(*(batch.permute(0, 3, 1, 2) for batch in rows), *others)
 
 
-def converted(function: Function, rows: Sequence[NDArray[np.generic]]) -> openvino.Model:
-    """The function for a batch of one image, in OpenVINO's form; `rows` as in `open_lane`."""
-    examples = tuple(torch.from_numpy(row)[None] for row in rows)
+def converted(
+    function: Function,
+    rows: Sequence[NDArray[np.generic]],
+    others: Sequence[NDArray[np.generic]] = (),
+) -> openvino.Model:
+    """The function for a batch of one image, in OpenVINO's form; `rows` as in `open_lane`, `others`
+    of inputs (B, ...) that a function made.
+    """
+    given = (*rows, *others)
+    examples = tuple(torch.from_numpy(row)[None] for row in given)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that sizes are constants, as meant
-        traced = TorchScriptPythonDecoder(_OfRows(function).eval(), example_input=examples)
+        of_rows = _OfRows(function, len(rows)).eval()
+        traced = TorchScriptPythonDecoder(of_rows, example_input=examples)
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(traced))
-    for given, row in zip(model.inputs, rows, strict=True):
-        given.get_node().set_element_type(openvino.Type(row.dtype))
-        given.get_node().set_partial_shape(openvino.PartialShape([1, *row.shape]))
+    for found, row in zip(model.inputs, given, strict=True):
+        found.get_node().set_element_type(openvino.Type(row.dtype))
+        found.get_node().set_partial_shape(openvino.PartialShape([1, *row.shape]))
     model.validate_nodes_and_infer_types()
     return model

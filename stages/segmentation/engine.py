@@ -42,7 +42,7 @@ class Segmenter:
         if self._surface is not None:
             self.execution.place(self._surface)
         rows = (np.zeros(self._shape, np.uint8), np.zeros(self._shape, np.float16))
-        self._lane = open_lane(self.execution, self._compare, rows)
+        self._lane = open_lane(self.execution, self._compare, rows, finish=self._judge)
 
     def segment(
         self, images: NDArray[np.uint8], reconstructions: NDArray[np.float16]
@@ -71,12 +71,19 @@ class Segmenter:
         """The same part by part: score and map (H, W) of each."""
         return zip(*self.land(flight), strict=True)
 
-    def _compare(self, frames: Tensor, reconstructions: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) frames uint8 and reconstructions float16 -> (B,) scores, (B, H, W) maps."""
+    def _compare(self, frames: Tensor, reconstructions: Tensor) -> tuple[Tensor]:
+        """(B, C, H, W) frames uint8 and reconstructions float16 -> (B, 1, H, W) logits."""
         gain = exposure_gain(frames, self._exposure_level)
         x_0, x_0_hat = to_network_range(frames, gain), with_gain(reconstructions, gain)
-        maps = anomaly_map(self._network(x_0, x_0_hat)[:, 0], self._surface, x_0)
-        return proven_score(maps, x_0_hat, self._top_k), maps.half()
+        return (self._network(x_0, x_0_hat),)
+
+    def _judge(
+        self, frames: Tensor, reconstructions: Tensor, logits: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same frames and reconstructions, and their logits -> (B,) scores, (B, H, W) maps."""
+        x_0 = to_network_range(frames, exposure_gain(frames, self._exposure_level))
+        maps = anomaly_map(logits[:, 0], self._surface, x_0)
+        return proven_score(maps, reconstructions, self._top_k), maps.half()
 
     def open_for(self, most: int) -> None:
         """Runs, or captures, what batches of up to `most` images need before the first part."""

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError
-from stages.bundle import Bundle
+from stages.bundle import Bundle, save_bundle
 from stages.device import compute_dtype
 from stages.inspector import Inspector
 from stages.model_profiles import COMPACT
 from stages.reconstruction.engine import Reconstructor
 from stages.segmentation.engine import Segmenter
+from surfaces import random_surface
 
 IMAGES = np.random.default_rng(4).integers(0, 256, (4, 128, 128, 3), dtype=np.uint8)
 native_bfloat16 = pytest.mark.skipif(
@@ -105,6 +106,20 @@ def test_it_inspects_with_the_paradigm_that_is_asked_for(bundle: Bundle) -> None
 def by_openvino() -> str:
     pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
     return "openvino"
+
+
+@native_bfloat16
+def test_a_surface_is_compared_in_full_precision_by_openvino_too(
+    make_bundle: Callable[..., Bundle], by_openvino: str
+) -> None:
+    plain = make_bundle(COMPACT, image_size_px=(128, 128))
+    surface = random_surface(3, (128, 128), slope=4.0, offset=-8.0)
+    bundle = save_bundle(plain.folder, plain.manifest, *plain.networks(), surface)
+    faint = 110 + IMAGES // 64
+    expected = Inspector(bundle, "cpu", "float32").inspect(faint).scores
+    for device in ("cpu", by_openvino):
+        found = Inspector(bundle, device, "bfloat16").inspect(faint).scores
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("level", [None, 110.0])

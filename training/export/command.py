@@ -82,6 +82,11 @@ def export_line(argv: Sequence[str]) -> int:
         f"{width} pixels, {sum(it.stat().st_size for it in files) / 1e6:.1f} MB.\nIts scores are "
         "those of the line's networks in float32."
     )
+    if arguments.openvino is not None:
+        print(
+            "OpenVINO rounds to bfloat16 by default where the processor can: compile the file with "
+            'INFERENCE_PRECISION_HINT "f32".'
+        )
     return 0
 
 

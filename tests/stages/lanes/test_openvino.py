@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stages.device import compute_dtype
 from stages.execution import Execution
 
 pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
@@ -17,6 +18,10 @@ pytest.importorskip("openvino", reason="needs the package openvino, which is opt
 from stages.lanes.openvino import OpenVinoLane
 
 ROW = np.zeros((8, 12, 3), np.uint8)
+native_bfloat16 = pytest.mark.skipif(
+    compute_dtype(torch.device("cpu")) != torch.bfloat16,
+    reason="this processor does not compute in bfloat16",
+)
 
 
 @pytest.fixture
@@ -36,8 +41,8 @@ def batch(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, *ROW.shape), dtype=np.uint8)
 
 
-def lane(function, *rows: np.ndarray, precision="float32") -> OpenVinoLane:
-    return OpenVinoLane(Execution("openvino", precision), function, rows or (ROW,))
+def lane(function, *rows: np.ndarray, precision="float32", finish=None) -> OpenVinoLane:
+    return OpenVinoLane(Execution("openvino", precision), function, rows or (ROW,), finish)
 
 
 @pytest.mark.parametrize("on", [1, 2])
@@ -87,6 +92,37 @@ def test_float32_is_computed_in_float32():
     expected = convolved(torch.from_numpy(images).permute(0, 3, 1, 2))[0].numpy()
     (found,) = lane(convolved).submit(images).land()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@native_bfloat16
+def test_what_finishes_is_not_rounded():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3).requires_grad_(False)
+
+    def convolved(images: Tensor) -> tuple[Tensor]:
+        return (conv(images.float() / 255),)
+
+    weights = torch.full((ROW.size, 1), 1 + 2**-10)
+
+    def weighed(images: Tensor) -> Tensor:
+        """A product with weights that bfloat16 would round to 1."""
+        return images.float().flatten(1) @ weights
+
+    def all_at_once(images: Tensor) -> tuple[Tensor, Tensor]:
+        return (*convolved(images), weighed(images))
+
+    def finished(images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        return features, weighed(images)
+
+    images = batch(3)
+    exact = images.reshape(3, -1).sum(axis=1, keepdims=True) * (1 + 2**-10)
+    with_finish = lane(convolved, precision="bfloat16", finish=finished)
+    features, products = with_finish.submit(images).land()
+
+    alone, rounded = lane(all_at_once, precision="bfloat16").submit(images).land()
+    np.testing.assert_array_equal(features, alone)
+    np.testing.assert_allclose(products, exact, rtol=1e-6)
+    assert np.abs(rounded / exact - 1).max() > 5e-4
 
 
 INTERRUPTED = """

@@ -102,6 +102,7 @@ def test_openvinos_form_is_checked_in_openvino_and_replaces_an_earlier_one(
     assert sorted(it.name for it in folder.iterdir()) == [f"{name}.bin", f"{name}.xml"]
     shown = capsys.readouterr().out
     assert "openvino: tolerance" in shown
+    assert 'compile the file with INFERENCE_PRECISION_HINT "f32"' in shown
     assert f"{folder / name}.xml: bundle " in shown
     monkeypatch.setitem(TOLERANCES, "float32", 1e-12)
     before = (folder / f"{name}.xml").read_bytes()
