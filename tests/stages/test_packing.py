@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -120,3 +124,35 @@ def test_without_avx_512_weights_stay_as_they_are(monkeypatch: pytest.MonkeyPatc
     network = nn.Sequential(conv)
     pack(network)
     assert network[0]._weight.data_ptr() == conv.weight.data_ptr()
+
+
+TOLD_BY_ONEDNN = """
+import torch
+from torch import nn
+from stages.packing import pack
+
+torch.manual_seed(0)
+network = nn.Sequential(nn.Conv2d(128, 384, 1)).to(torch.bfloat16).requires_grad_(False)
+pack(network)
+x = torch.randn(2, 128, 8, 8).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+with torch.inference_mode():
+    network(x)
+    print("again", flush=True)
+    network(x)
+"""
+
+
+@pytest.mark.skipif(torch.bfloat16 not in TYPES, reason="this CPU does not pack bfloat16")
+def test_weights_are_laid_out_once_for_the_size_that_comes() -> None:
+    """Of oneDNN's layouts of such a convolution, that for no size in particular is another."""
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD_BY_ONEDNN],
+        env={**os.environ, "ONEDNN_VERBOSE": "profile_exec"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, again = done.stdout.split("again")
+    assert "exec,cpu,reorder" in first
+    assert "exec,cpu,convolution" in again
+    assert "reorder" not in again
