@@ -45,7 +45,8 @@ def with_relu(conv: nn.Conv2d) -> ConvRelu:
 class PackedConv(nn.Module):
     """A convolution with its weights as oneDNN wants them: (B, C, H, W) -> (B, C', H', W').
 
-    They are laid out for each size (H, W) when an input of this size comes for the first time.
+    They are laid out for each shape when an input of this shape comes for the first time: what an
+    image gives does not depend on those before it.
 
     Input is rounded to the type of the weights, as autocast does; the output is channels_last.
     """
@@ -69,11 +70,11 @@ class PackedConv(nn.Module):
     def _weight_for(self, x: Tensor) -> Tensor:
         if not self._lays_out:
             return self._weight
-        size = tuple(x.shape[2:])
-        if size not in self._laid_out:
+        shape = tuple(x.shape)
+        if shape not in self._laid_out:
             reorder = torch.ops.mkldnn._reorder_convolution_weight
-            self._laid_out[size] = reorder(self._weight, *self._window, list(x.shape))
-        return self._laid_out[size]
+            self._laid_out[shape] = reorder(self._weight, *self._window, list(shape))
+        return self._laid_out[shape]
 
 
 def can_pack(dtype: torch.dtype) -> bool:
