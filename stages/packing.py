@@ -3,9 +3,9 @@
 PyTorch rearranges the weights of a convolution at every call. oneDNN, which computes it, need not;
 PyTorch reaches that by operations that its own compiler uses. Which layout is wanted depends on the
 size of the input: from that for another size oneDNN has no fast way, and a 1 x 1 convolution that
-takes a tenth of a millisecond then takes six. Without AVX-512 oneDNN lays weights
-out for a way of computing that is up to 25 times slower on small images than channels_last: there
-they stay as they are.
+takes a tenth of a millisecond then takes six. Without AVX-512 oneDNN lays weights out for a way of
+computing that is up to 25 times slower on small images than channels_last: there they stay as they
+are.
 
 oneDNN would also compute a ReLU in the same pass, but its own makes 0 of NaN: a network gone wrong
 would then give scores as if nothing were the matter. PyTorch's keeps it.
@@ -46,9 +46,8 @@ class PackedConv(nn.Module):
     """A convolution with its weights as oneDNN wants them: (B, C, H, W) -> (B, C', H', W').
 
     They are laid out for each shape when an input of this shape comes for the first time: what an
-    image gives does not depend on those before it.
-
-    Input is rounded to the type of the weights, as autocast does; the output is channels_last.
+    image gives does not depend on those before it. Input is rounded to the type of the
+    weights, as autocast does; the output is channels_last.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
