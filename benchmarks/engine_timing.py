@@ -57,8 +57,8 @@ class Timed:
         return self.streams or [statistics.median(calls) for calls in self.calls]
 
     def fastest_s(self) -> list[float]:
-        """In each round, what a batch takes that nothing else on the machine slows down: ratios of
-        these come out alike twice, where others use the same memory.
+        """In each round, what a batch takes that nothing else slows down: ratios of these come out
+        alike twice, also on a machine that is slower at times.
         """
         return self.streams or [min(calls) for calls in self.calls]
 
