@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import warnings
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -31,13 +33,13 @@ Image.MAX_IMAGE_PIXELS = None
 def image_files(folder: Path) -> list[Path]:
     """Image files in `folder` and below in natural order: part_2 comes before part_10.
 
-    Hidden files and folders of masks (`ground_truth`) are left out. Raises InputError where
-    there is no such folder.
+    Links to folders are followed, each folder is read once. Hidden files and folders, and those
+    of masks (`ground_truth`), are left out. Raises InputError where there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give a folder with image files")
-    found = (path.relative_to(folder) for path in folder.rglob("*"))
-    wanted = (path for path in found if _is_part(path) and (folder / path).is_file())
+    found = (path for path in _visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+    wanted = (path.relative_to(folder) for path in found if path.is_file())
     return [folder / path for path in sorted(wanted, key=_natural_key)]
 
 
@@ -64,10 +66,25 @@ def _checked_bytes(path: Path, max_megapixels: float) -> bytes:
         raise _unreadable(f"cannot be read: {error.strerror or error}") from error
 
 
-def _is_part(path: Path) -> bool:
-    hidden = any(name.startswith(".") for name in path.parts)
-    masked = MASK_FOLDER in path.parts[:-1]
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not masked
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Files in a folder and below, but hidden ones and masks.
+
+    Links come after all folders, so that a folder with a link beside it keeps its own name; one
+    that leads back to a folder above is a loop and is not followed.
+    """
+    seen = {str(above) for above in folder.resolve().parents}
+    tops = [folder]
+    for top in tops:
+        for place, folders, files in os.walk(top):
+            real = os.path.realpath(place)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            yield from (Path(place, name) for name in files if name[0] != ".")
+            folders[:] = sorted(name for name in folders if name[0] != "." and name != MASK_FOLDER)
+            # The walk does not go into links: they wait for their turn as tops of their own.
+            tops += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
 
 
 def _natural_key(path: Path) -> tuple[tuple[tuple[str | int, ...], ...], str]:

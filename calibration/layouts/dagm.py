@@ -11,23 +11,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.layouts.dataset import GOOD, DataSet, LabelledFile, Layout, child
+from calibration.layouts.dataset import GOOD, DataSet, LabelledFile, Layout, child, own_images
 from pipeline.errors import InputError
 from stages.image_files import image_files
 
 NAME = "DAGM 2007"
 DEFECT = "defect"
 """The one kind of defect of a class."""
+UNLABELLED = (
+    "no such folder, or an empty one: nothing says which of the images beside it show a defect, "
+    "none of them is used"
+)
 
 
 @dataclass(frozen=True)
 class _Half:
     """Train/ or Test/: its images and where the label of each lies or ought to lie.
 
-    A label image or a mark in Labels.txt each suffice to make an image defective.
+    A label image or a mark in Labels.txt each suffice to make an image defective. Without
+    anything in Label/ all images would pass for good ones: none is used then.
     """
 
     images: tuple[Path, ...]
+    unusable: tuple[tuple[str, str], ...]
     folder: Path
     labels: dict[str, Path]
     marked: frozenset[str]
@@ -44,7 +50,17 @@ class _Half:
 
 
 def _matches(folder: Path) -> bool:
-    return any(child(folder, half, "Label") is not None for half in ("Train", "Test"))
+    """Whether a half has labels and a half has images; one with good/ is of MVTec's layout.
+
+    There Label/ is a type of defect.
+    """
+    found = (child(folder, name) for name in ("Train", "Test"))
+    halves = [half for half in found if half is not None]
+    return (
+        any(child(half, "Label") is not None for half in halves)
+        and all(child(half, GOOD) is None for half in halves)
+        and any(own_images(half) for half in halves)
+    )
 
 
 def _read(folder: Path) -> DataSet:
@@ -54,15 +70,18 @@ def _read(folder: Path) -> DataSet:
         normal_root=child(folder, "Train") or folder / "Train",
         normals=tuple(sorted(image for image in train.images if not train.defective(image))),
         tests=tuple(_labelled(folder, test, image) for image in test.images),
+        unusable=train.unusable + test.unusable,
     )
 
 
 def _half(folder: Path, name: str) -> _Half:
     half, labels = child(folder, name), child(folder, name, "Label")
-    images = [] if half is None else [file for file in image_files(half) if file.parent == half]
+    images = [] if half is None else own_images(half)
     label_files = [] if labels is None else image_files(labels)
+    told = labels is not None and any(labels.iterdir())
     return _Half(
-        images=tuple(images),
+        images=tuple(images) if told else (),
+        unusable=() if told or not images else ((f"{name}/Label/", UNLABELLED),),
         folder=labels or folder / name / "Label",
         labels={file.stem.casefold(): file for file in label_files},
         marked=frozenset() if labels is None else _marked(labels),

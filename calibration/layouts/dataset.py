@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.image_files import image_files
+
 GOOD = "good"
 """The kind of a part without a defect."""
 
@@ -59,6 +61,11 @@ def child(folder: Path, *names: str) -> Path | None:
             return None
         folder = exact if exact in alike else alike[0]
     return folder
+
+
+def own_images(folder: Path) -> list[Path]:
+    """The image files in a folder itself, none of those below it."""
+    return [file for file in image_files(folder) if file.parent == folder]
 
 
 def subfolders(folder: Path) -> list[Path]:

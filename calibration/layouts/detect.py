@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from calibration.layouts.dagm import DAGM
-from calibration.layouts.dataset import GOOD, DataSet, Layout, child, subfolders
+from calibration.layouts.dataset import GOOD, DataSet, Layout, child, own_images, subfolders
 from calibration.layouts.mvtec import MVTEC
 from calibration.layouts.visa import VISA
 from pipeline.errors import InputError
@@ -15,6 +15,8 @@ from stages.image_files import MASK_FOLDER, image_files
 LAYOUTS = (DAGM, VISA, MVTEC)
 """In the order in which they are tried: what is more particular comes first."""
 PLAIN = "plain folder"
+_ANY_DEPTH = frozenset({PLAIN, MVTEC.name})
+"""Layouts whose normal images may lie in folders of any name below the one of good parts."""
 DEPTH = 2
 """How many folders below the one that is given a data set is looked for, to name it."""
 LISTED = 15
@@ -35,13 +37,12 @@ _NOT_NORMAL_PAIRS = frozenset(
 def read_dataset(folder: Path) -> DataSet:
     """The images of a folder, sorted by what they are for; a plain folder has normal ones alone.
 
-    Raises InputError where there is no such folder, where it holds several data sets (named, to
+    Raises InputError where it is no folder, where it holds several data sets (named, to
     choose from), or where a list in it contradicts it.
     """
     if not folder.is_dir():
-        raise InputError(
-            f"{folder} is not a folder: there is no such folder. Give one with images of parts"
-        )
+        found = "it is a file" if folder.exists() else "there is no such folder"
+        raise InputError(f"{folder} is not a folder: {found}. Give one with images of parts")
     layout = layout_of(folder)
     if layout is not None:
         return layout.read(folder)
@@ -59,15 +60,17 @@ def normal_images(folder: Path) -> DataSet:
     """
     data = read_dataset(folder)
     if data.layout != PLAIN and not data.normals:
+        where = _relative(data.normal_root, folder)
         raise InputError(
-            f"{folder}: a folder in the {data.layout} layout with no images in "
-            f"{_relative(data.normal_root, folder)}; its test images may be defective and are "
-            "neither for training nor for calibration. Give a folder of good parts alone"
+            f"{folder}: a folder in the {data.layout} layout with no images in {where} that are "
+            f"known to be good{_unusable(data)}; its test images may be defective and are neither "
+            "for training nor for calibration. Give a folder of good parts alone"
         )
-    mixed = _mixed(folder) if data.layout == PLAIN else None
+    root = data.normal_root
+    mixed = _mixed(root, data.normals) if data.layout in _ANY_DEPTH else None
     if mixed is not None:
         raise InputError(
-            f"{folder}: {mixed} holds test images or masks, which may show defects. Give the "
+            f"{root}: {mixed} holds test images or masks, which may show defects. Give the "
             "data set's folder as it was published, or one of good parts alone.\n"
             f"{_expected()}"
         )
@@ -83,7 +86,8 @@ def labelled_images(folder: Path) -> DataSet:
     if not data.tests:
         found = "no data set" if data.layout == PLAIN else f"the {data.layout} layout"
         raise InputError(
-            f"{folder}: {found}, with no test images; it holds {_contents(folder)}.\n{_expected()}"
+            f"{folder}: {found}, with no test images{_unusable(data)}; it holds "
+            f"{_contents(folder)}.\n{_expected()}"
         )
     return data
 
@@ -113,28 +117,47 @@ def _several(folder: Path, below: list[tuple[Path, Layout]]) -> str:
     )
 
 
-def _mixed(folder: Path) -> str | None:
-    """The first folder that may show defects: the given one, or one of those below it."""
+def _mixed(folder: Path, images: Iterable[Path]) -> str | None:
+    """The first folder that may show defects: the given one, or one on the way to an image."""
     here = folder.resolve()
-    inner = subfolders(here)
-    for path in (here, *inner, *(deep for outer in inner for deep in subfolders(outer))):
-        above, name = path.parent.name.casefold(), path.name.casefold()
-        if (above, name) in _NOT_NORMAL_PAIRS:
-            return "it" if path == here else f"{_relative(path, here)}/"
-    return "it" if here.name.casefold() in _NOT_NORMAL or _is_type_of_defect(here) else None
+    holding = {image.parent.relative_to(folder) for image in images}
+    for way in sorted({Path(), *holding, *(above for path in holding for above in path.parents)}):
+        path = here / way
+        if _may_show_defects(path) or _may_show_defects(path.resolve()):
+            return "it" if path == here else f"{way.as_posix()}/"
+    return None
+
+
+def _may_show_defects(folder: Path) -> bool:
+    """Whether the images of a folder may be test images or masks, by the names around it."""
+    name, inner = folder.name.casefold(), [path.name.casefold() for path in subfolders(folder)]
+    pairs = {(folder.parent.name.casefold(), name), *((name, below) for below in inner)}
+    up = (folder, *folder.parents)
+    return (
+        name in _NOT_NORMAL
+        or not _NOT_NORMAL_PAIRS.isdisjoint(pairs)
+        or any(path.name.casefold() == MASK_FOLDER or _is_type_of_defect(path) for path in up)
+    )
 
 
 def _is_type_of_defect(here: Path) -> bool:
-    """Whether this is test/<type>/ with test/good/ beside it."""
-    in_test = here.parent.name.casefold() == "test" and here.name.casefold() != GOOD
-    return in_test and child(here.parent, GOOD) is not None
+    """Whether this is test/<type>/ with a good/ or masks beside it, as a data set has them."""
+    test, above = here.parent, here.parent.parent
+    if test.name.casefold() != "test" or here.name.casefold() == GOOD:
+        return False
+    beside = (child(test, GOOD), child(above, "train", GOOD), child(above, MASK_FOLDER))
+    return any(folder is not None for folder in beside)
 
 
 def _contents(folder: Path) -> str:
     names = [f"{path.name}/" for path in subfolders(folder)]
     folders = f"the folders {_some(names)}" if names else "no folder"
-    images = sum(file.parent == folder for file in image_files(folder))
-    return f"{images} image files and {folders}"
+    return f"{len(own_images(folder))} image files and {folders}"
+
+
+def _unusable(data: DataSet) -> str:
+    missing = "; ".join(f"{name}: {why}" for name, why in data.unusable)
+    return f" ({missing})" if missing else ""
 
 
 def _expected() -> str:

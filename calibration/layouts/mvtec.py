@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calibration.layouts.dataset import GOOD, DataSet, LabelledFile, Layout, child, subfolders
+from calibration.layouts.dataset import (
+    GOOD,
+    DataSet,
+    LabelledFile,
+    Layout,
+    child,
+    own_images,
+    subfolders,
+)
 from stages.image_files import MASK_FOLDER, image_files
 
 NAME = "MVTec"
@@ -30,12 +38,19 @@ def _read(folder: Path) -> DataSet:
         normal_root=normals or folder / "train" / GOOD,
         normals=() if normals is None else tuple(sorted(image_files(normals))),
         tests=tuple(_labelled(folder, kind, file) for kind, files in kinds for file in files),
-        unusable=tuple(
-            (f"{kind.relative_to(folder).as_posix()}/", "a type without images")
-            for kind, files in kinds
-            if not files
-        ),
+        unusable=() if test is None else _unusable(test, kinds),
     )
+
+
+def _unusable(test: Path, kinds: list[tuple[Path, list[Path]]]) -> tuple[tuple[str, str], ...]:
+    """Types without images and images without a type."""
+    empty = [
+        (f"{test.name}/{kind.name}/", "a type without images") for kind, files in kinds if not files
+    ]
+    count = len(own_images(test))
+    counted = f"{count} images" if count > 1 else "one image"
+    stray = [(f"{test.name}/", f"{counted} directly in {test.name}/, of no kind")] if count else []
+    return (*empty, *stray)
 
 
 def _labelled(folder: Path, kind: Path, file: Path) -> LabelledFile:

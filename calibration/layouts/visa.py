@@ -21,6 +21,8 @@ ANOMALY = "anomaly"
 """The kind of a defect without a type of its own."""
 COMBINED = "combined"
 """The kind of a part with defects of several types, as MVTec AD calls it."""
+NO_TYPE = frozenset({"", "normal", GOOD})
+"""Labels, in small letters, that name no type of defect."""
 NORMAL = Path("Data", "Images", "Normal")
 DEFECTIVE = Path("Data", "Images", "Anomaly")
 MASKS = Path("Data", "Masks", "Anomaly")
@@ -28,7 +30,8 @@ SPLIT = Path("split_csv", "1cls.csv")
 TEST_EVERY = 10
 """Without a split file, one normal image in so many is for tests, as in the published split."""
 
-Rows = list[dict[str, str]]
+Row = dict[str, str]
+Rows = list[Row]
 
 
 def _matches(folder: Path) -> bool:
@@ -50,8 +53,9 @@ def _split(here: Path, file: Path, types: dict[str, str]) -> DataSet:
         raise InputError(f"{file}: no rows for the object {here.name}, only for: {known}")
     normals, tests = [], []
     for row in own:
-        path, defective = _below(here, row["image"], file), row["label"] != "normal"
-        if row["split"] == "test":
+        path = _below(here, row["image"], file)
+        defective = _one_of(("normal", "anomaly"), row, "label", file) == "anomaly"
+        if _one_of(("train", "test"), row, "split", file) == "test":
             tests.append(_labelled(here, path, types, defective, row["mask"]))
         elif not defective:
             normals.append(path)
@@ -107,7 +111,8 @@ def _types(here: Path) -> dict[str, str]:
 
 
 def _kind(label: str) -> str:
-    types = {name.strip() for name in label.split(",")} - {"", "normal"}
+    names = {name.strip() for name in label.split(",")}
+    types = {name for name in names if name.casefold() not in NO_TYPE}
     return COMBINED if len(types) > 1 else next(iter(types), ANOMALY)
 
 
@@ -116,6 +121,17 @@ def _below(here: Path, image: str, file: Path) -> Path:
     if not path.is_relative_to(here):
         raise InputError(f"{file}: the image {image} does not lie below {here.name}/")
     return path
+
+
+def _one_of(known: tuple[str, ...], row: Row, column: str, file: Path) -> str:
+    """A row's value in small letters. Raises InputError where it is none of the known ones."""
+    value = row[column].strip().casefold()
+    if value not in known:
+        raise InputError(
+            f"{file}: in the row of {row['image']}, {column} is {row[column]!r}; expected "
+            f"{' or '.join(known)}"
+        )
+    return value
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> Rows:

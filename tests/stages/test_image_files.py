@@ -146,6 +146,27 @@ def test_a_folder_within_a_folder_of_masks_can_be_asked_for(tmp_path: Path) -> N
     assert image_files(folder) == [folder / "1.png"]
 
 
+def test_links_to_folders_are_followed_and_each_folder_is_read_once(tmp_path: Path) -> None:
+    for name in ("elsewhere/1.png", "elsewhere/deep/2.png", "good/3.png", "good/b/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    good = tmp_path / "good"
+    links = {
+        good / "monday": tmp_path / "elsewhere",
+        good / "a": good / "b",
+        good / "b" / "loop": good,
+        good / "b" / "up": tmp_path,
+        good / "gone": tmp_path / "missing",
+        tmp_path / "elsewhere" / "back": good,
+    }
+    for link, target in links.items():
+        link.symlink_to(target)
+    found = [path.relative_to(good).as_posix() for path in image_files(good)]
+    assert found == ["3.png", "b/4.png", "monday/1.png", "monday/deep/2.png"]
+    (tmp_path / "link").symlink_to(good)
+    assert len(image_files(tmp_path / "link")) == 4
+
+
 def test_no_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         image_files(tmp_path / "away")

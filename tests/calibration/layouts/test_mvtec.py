@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from calibration.layouts.dataset import DataSet
 from calibration.layouts.detect import labelled_images, normal_images
+from pipeline.errors import InputError
 
 
 def normal_names(data: DataSet) -> list[str]:
@@ -94,3 +97,42 @@ def test_a_type_without_images_is_named(tree) -> None:
     data = labelled_images(tree.folder / "bottle")
     assert data.unusable == (("test/contamination/", "a type without images"),)
     assert set(kinds(data).values()) == {"good", "dent", "scratch"}
+
+
+@pytest.mark.parametrize("name", ["label", "Label"])
+def test_a_type_of_defect_may_be_called_label(tree, name: str) -> None:
+    """As DAGM's folders of labels are, which lie beside images and not beside good/."""
+    tree.image("bottle/train/good/000.png", f"bottle/test/{name}/000.png", "bottle/test/stray.png")
+    tree.mask(f"bottle/ground_truth/{name}/000_mask.png")
+
+    data = labelled_images(tree.folder / "bottle")
+
+    assert data.layout == "MVTec"
+    assert kinds(data) == {f"test/{name}/000.png": name}
+    assert normal_names(normal_images(tree.folder / "bottle")) == ["000.png"]
+
+
+def test_a_type_called_label_without_good_parts_beside_it(tree) -> None:
+    tree.image("bottle/test/label/000.png")
+    assert kinds(labelled_images(tree.folder / "bottle")) == {"test/label/000.png": "label"}
+
+
+@pytest.mark.parametrize(("count", "counted"), [(1, "one image"), (2, "2 images")])
+def test_images_of_no_type_are_counted(tree, count: int, counted: str) -> None:
+    tree.mvtec("bottle")
+    tree.image(*(f"bottle/test/{number}.png" for number in range(count)))
+    data = labelled_images(tree.folder / "bottle")
+    assert data.unusable == (("test/", f"{counted} directly in test/, of no kind"),)
+    assert len(data.tests) == 4
+
+
+@pytest.mark.parametrize("linked", ["test", "test/dent", "ground_truth/dent"])
+def test_a_link_in_train_good_must_not_lead_to_defects(tree, linked: str) -> None:
+    tree.mvtec("bottle")
+    tree.image("elsewhere/000.png")
+    good = tree.folder / "bottle/train/good"
+    (good / "monday").symlink_to(tree.folder / "elsewhere")
+    assert len(normal_images(tree.folder / "bottle").normals) == 5
+    (good / "tuesday").symlink_to(tree.folder / "bottle" / linked)
+    with pytest.raises(InputError, match=r"train/good: tuesday/ holds test images or masks"):
+        normal_images(tree.folder / "bottle")

@@ -68,12 +68,57 @@ def test_without_types_a_defect_is_an_anomaly(tree) -> None:
     assert kinds == {"good", "anomaly"}
 
 
+@pytest.mark.parametrize("label", ["good", "Good", "Normal", "normal,good"])
+def test_a_defective_image_is_no_good_part_whatever_its_type_is_called(tree, label: str) -> None:
+    tree.visa("candle")
+    tree.text(
+        "candle/image_anno.csv",
+        f'image,label,mask\ncandle/Data/Images/Anomaly/000.JPG,"{label}",\n'
+        f'candle/Data/Images/Anomaly/001.JPG,"{label},bent",',
+    )
+    tests = labelled_images(tree.folder / "candle").tests
+    kinds = {test.path.name: test.kind for test in tests if test.path.parent.name == "Anomaly"}
+    assert kinds == {"000.JPG": "anomaly", "001.JPG": "bent", "002.JPG": "anomaly"}
+    assert all(test.masks[0].is_file() for test in tests if test.path.name in kinds)
+
+
 def test_a_file_of_the_split_that_is_missing_stays_listed(tree) -> None:
     tree.visa("candle")
     write_split(tree, "candle")
     (tree.folder / "candle/Data/Images/Anomaly/001.JPG").unlink()
     data = labelled_images(tree.folder / "candle")
     assert "Data/Images/Anomaly/001.JPG" in [test.name for test in data.tests]
+
+
+def test_capitals_and_blanks_in_the_split_do_not_matter(tree) -> None:
+    tree.visa("candle")
+    rows = [
+        f"candle,{split},{label},candle/Data/Images/Normal/{number:04d}.JPG,"
+        for number, (split, label) in enumerate(
+            [("Train", "Normal"), (" train ", "normal "), ("Test", "normal"), ("TEST ", "Anomaly")]
+        )
+    ]
+    tree.text("split_csv/1cls.csv", "\n".join([HEADER, *rows]))
+    data = labelled_images(tree.folder / "candle")
+    assert [path.name for path in data.normals] == ["0000.JPG", "0001.JPG"]
+    tests = [(test.path.name, test.kind) for test in data.tests]
+    assert tests == [("0003.JPG", "anomaly"), ("0002.JPG", "good")]
+
+
+@pytest.mark.parametrize(
+    ("split", "label", "told"),
+    [
+        ("val", "normal", "split is 'val'; expected train or test"),
+        ("", "normal", "split is ''; expected train or test"),
+        ("test", "good", "label is 'good'; expected normal or anomaly"),
+    ],
+)
+def test_a_split_or_label_that_is_not_known(tree, split: str, label: str, told: str) -> None:
+    tree.visa("candle")
+    image = "candle/Data/Images/Normal/0003.JPG"
+    tree.text("split_csv/1cls.csv", f"{HEADER}\ncandle,{split},{label},{image},")
+    with pytest.raises(InputError, match=rf"1cls\.csv: in the row of {image}, {told}"):
+        normal_images(tree.folder / "candle")
 
 
 def test_a_split_file_for_other_objects(tree) -> None:
