@@ -36,7 +36,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from pipeline.errors import BundleError
+from pipeline.errors import BundleError, ConfigError
 from stages.bundle_identity import DEFAULT_PARADIGM
 from stages.model_profiles import ModelProfile, build_networks
 from stages.reconstruction.unet import UNet
@@ -133,6 +133,19 @@ class Bundle:
         return unet, segmentation, surface
 
 
+def check_place(folder: Path) -> None:
+    """Raises ConfigError where a bundle that is saved in `folder` would replace anything else."""
+    if folder.is_dir():
+        others = sorted({item.name for item in folder.iterdir()} - {MANIFEST_FILE, WEIGHTS_FILE})
+        if others:
+            raise ConfigError(
+                f"{folder} holds more than a model bundle, {others[0]} for instance, and all of it "
+                "would be replaced; give a new folder, or move what is in this one"
+            )
+    elif folder.exists() or folder.is_symlink():
+        raise ConfigError(f"{folder} is a file; a model bundle is a folder, give a new one")
+
+
 def save_bundle(
     folder: Path,
     manifest: BundleManifest,
@@ -145,8 +158,9 @@ def save_bundle(
 
     The weights are rounded to `manifest.weights_dtype`: score with the bundle, not with the
     networks that were given. Raises BundleError where a weight is not finite after rounding, or the
-    networks are not of the manifest's profile.
+    networks are not of the manifest's profile, and ConfigError where something else is in `folder`.
     """
+    check_place(folder)
     components = 0 if surface is None else surface.components
     form = {"surface": surface is not None, "surface_components": components}
     manifest = manifest.model_copy(update=form)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,15 @@ import torch
 
 from pipeline.errors import InputError, TrainingError
 
+CHECKPOINT_FILE = "checkpoint.pt"
+BEFORE = ".before"
+"""Ending of the checkpoint of the training before."""
 FORMAT_VERSION = 3
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
+)
+"""What reading a damaged file raises, in `zipfile` and in PyTorch."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> int:
@@ -40,8 +51,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}: start the training without --resume")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        state = _read(path)
+    except DAMAGE as error:
         raise InputError(
             f"the checkpoint {path} cannot be read ({error}): start without --resume"
         ) from error
@@ -52,17 +63,38 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def set_aside(path: Path) -> None:
+    """Keep the checkpoint of an earlier training, if there is one, under another name.
+
+    Raises TrainingError where it cannot be renamed.
+    """
+    if path.exists():
+        with writing(path):
+            path.replace(path.with_name(path.name + BEFORE))
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Raises TrainingError, in words, where `path` cannot be written, as on a full disk."""
     try:
         yield
     except OSError as error:
+        saved = path.with_name(CHECKPOINT_FILE).is_file()
         raise TrainingError(
             f"{path} cannot be written ({error.strerror or error}). What was there before is as it "
-            "was, the last checkpoint too: make room on the disk or mend the rights of the folder, "
-            "then go on with --resume"
+            f"was{', the last checkpoint too' if saved else ''}: make room on the disk or mend the "
+            "rights of the folder, then go on with --resume"
+            f"{'' if saved else ', or start again where there is no checkpoint yet'}"
         ) from error
+
+
+def _read(path: Path) -> Any:
+    """Raises one of DAMAGE, which PyTorch alone would not do for tensors with other bytes."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _write_durably(path: Path, state: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +12,15 @@ from typing import get_args
 from pipeline.command_line import (
     above_zero,
     drawing_camera,
-    line_option,
     line_parser,
     load_arguments_line,
     run_command,
     share,
     whole_number,
 )
-from pipeline.config import LineConfig
+from pipeline.config import DEFAULT_RECIPE, LineConfig
 from pipeline.errors import ConfigError, InputError
-from stages.bundle import Bundle
+from stages.bundle import Bundle, check_place
 from stages.exposure import Exposure
 from stages.model_profiles import PROFILES
 from stages.preprocessing.prepare import preparation_settings, prepare
@@ -98,13 +98,15 @@ def train_line(arguments: argparse.Namespace) -> int:
     """Train, save and report. Raises the LineErrors that end the command."""
     config = load_arguments_line(arguments)
     settings = _settings(arguments, config)
-    images = training_images(arguments, config)
     out: Path = arguments.out or config.model.bundle
+    work = work_folder(out)
+    check_place(out)
+    images = training_images(arguments, config)
     if speaks_for_all():
-        _announce(images, work_folder(out) / SKIPPED_FILE)
+        _announce(images, work / SKIPPED_FILE)
     bundle = train(images, settings, out, preparation_settings(config.frame), arguments.resume)
     if speaks_for_all():
-        _report(bundle, out, line_option(arguments))
+        _report(bundle, work, _calibration(arguments, config, bundle))
     return 0
 
 
@@ -114,16 +116,32 @@ def _export(given: Sequence[str]) -> int:
     return export_line(given)
 
 
-def _report(bundle: Bundle, out: Path, line_option: str) -> None:
+def _report(bundle: Bundle, work: Path, calibration: str) -> None:
     if bundle.manifest.exposure_level is not None:
         print(EVENED)
     figures = ", ".join(f"{name} {value:g}" for name, value in bundle.manifest.validation.items())
     print(
         f"Bundle {bundle.id} is in {bundle.folder}.\n"
         f"  validation  {figures} (held-out good parts against painted defects)\n"
-        f"  pictures    {work_folder(out)}\n"
-        f"Next: calibrate_line {line_option}"
+        f"  pictures    {work}\n"
+        f"Next: {calibration}"
     )
+
+
+def _calibration(arguments: argparse.Namespace, config: LineConfig, bundle: Bundle) -> str:
+    """The command, as a shell reads it, that calibrates the line for this very bundle."""
+    overrides = list(arguments.overrides)
+    if arguments.out is not None and config.recipe != DEFAULT_RECIPE:
+        # the recipe's own bundle would outweigh model.bundle
+        folder = config.calibration.folder
+        overrides += [f"recipe={DEFAULT_RECIPE}", f"calibration.folder={folder}"]
+    if arguments.out is not None:
+        overrides.append(f"model.bundle={bundle.folder}")
+    line = (
+        ("--line", arguments.line) if arguments.config is None else ("--config", arguments.config)
+    )
+    changes = [word for override in overrides for word in ("--set", override)]
+    return shlex.join(["calibrate_line", *map(str, line), *changes])
 
 
 def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSettings:

@@ -15,14 +15,16 @@ FREE = BUDGET | PERIODS | {"device"}
 """Settings that a resumed training may be given anew."""
 
 
-def identity_of(settings: TrainingSettings, profile: str, images: str) -> Identity:
-    """What decides, budget apart, which weights come out: images, profile and settings."""
+def identity_of(
+    settings: TrainingSettings, profile: str, images: str, textures: str | None
+) -> Identity:
+    """What decides, budget apart, which weights come out: images, textures, profile and settings.
+
+    Images and textures are known by their digest, wherever they lie.
+    """
     kept = settings.model_dump(mode="json", exclude=set(FREE))
-    return {
-        "profile": profile,
-        "images": images,
-        **{name: str(value) for name, value in kept.items() if name != "profile"},
-    }
+    kept |= {"profile": profile, "images": images, "textures": textures}
+    return {name: str(value) for name, value in kept.items()}
 
 
 def together(identity: Identity, settings: TrainingSettings, resume: bool) -> Identity:

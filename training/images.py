@@ -45,9 +45,14 @@ def image_set(
     assert stacked.ndim == 4, f"expected (N, H, W, C), got {stacked.shape}"
     assert stacked.dtype == np.uint8, f"expected uint8, got {stacked.dtype}"
     assert len(stacked) == len(names), "one name for each image"
-    digest = hashlib.sha256(repr(stacked.shape).encode())
-    digest.update(stacked.data)
-    return ImageSet(stacked, digest.hexdigest()[:16], tuple(names), tuple(skipped))
+    return ImageSet(stacked, digest_of(stacked), tuple(names), tuple(skipped))
+
+
+def digest_of(images: np.ndarray) -> str:
+    """What tells contiguous images (N, H, W, C) uint8 from all others: 16 hexadecimal digits."""
+    digest = hashlib.sha256(repr(images.shape).encode())
+    digest.update(images.data)
+    return digest.hexdigest()[:16]
 
 
 def load_images(

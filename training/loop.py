@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from pipeline.errors import InputError
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint, set_aside
 from training.distributed import ALONE, World
 from training.identity import Identity, differences, in_words
 from training.report import StepReport
@@ -27,7 +27,6 @@ from training.settings import TrainingSettings
 from training.trainer import Trainer
 from training.validation import Figures
 
-CHECKPOINT_FILE = "checkpoint.pt"
 PAUSE_RATIO = 10.0
 """Between two validations lies at least this many times the time that one takes."""
 VALIDATIONS, STEPS_BETWEEN = 10, 400
@@ -107,6 +106,12 @@ class Loop:
         assert settings.minutes is not None
         return min(1.0, self.elapsed_s / (60.0 * settings.minutes))
 
+    def begin(self) -> None:
+        """Set aside the checkpoint of a training before this one: none may resume from it that was
+        ended before a checkpoint of its own.
+        """
+        self._world.of_first(lambda: set_aside(self._checkpoint))
+
     def resume(self) -> None:
         """Go on from the last checkpoint; InputError if it is missing, damaged or another's."""
         state = self._world.of_first(lambda: load_checkpoint(self._checkpoint))
@@ -128,7 +133,10 @@ class Loop:
         self._stop.set()
 
     def run(self) -> bool:
-        """True when the budget is spent, False when stopped before; a checkpoint is there then."""
+        """True when the budget is spent, False when stopped before; a checkpoint is there then.
+
+        An interrupt of the last validation is not caught: the checkpoint before it has all steps.
+        """
         self._began_s = self._clock() - self.elapsed_s
         with _stopping_on_interrupt(self.stop):
             while self._goes_on():
@@ -137,11 +145,11 @@ class Loop:
                 if self._world.first:
                     elapsed_s = self._clock() - self._began_s
                     self._reporter.stepped(report, self.progress, elapsed_s)
+            self._save_what_is_new()
         finished = self.progress >= 1.0
         if finished:
             self._validate_now()
-        if self._position() != self._saved:
-            self._save()
+            self._save_what_is_new()
         return finished
 
     def _goes_on(self) -> bool:
@@ -185,6 +193,10 @@ class Loop:
     def _position(self) -> tuple[int, int]:
         """What a checkpoint that lies on the disk is up to date with, or not."""
         return self._trainer.step_count, self._validated_step
+
+    def _save_what_is_new(self) -> None:
+        if self._position() != self._saved:
+            self._save()
 
     def _save(self) -> None:
         self._trainer.check_weights()

@@ -60,7 +60,7 @@ def _chart(entries: list[dict[str, float]], series: dict[str, tuple[int, int, in
     shown = [e for e in entries if any(name in e for name in series)]
     if not shown:
         return chart
-    last = max(e["step"] for e in shown)
+    last = max(1, *(e["step"] for e in shown))
     top = max(1e-6, *(e[name] for e in shown for name in series if name in e))
     for row, (name, colour) in enumerate(series.items()):
         values = [(e["step"] / last, e[name] / top) for e in shown if name in e]

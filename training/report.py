@@ -45,8 +45,8 @@ def refuse_non_finite(step: int, found: Mapping[str, float], learning_rate: floa
         values = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         raise TrainingError(
             f"step {step} is not taken, not finite: {' and '.join(broken)} "
-            f"({values}). Lower the learning rate (now {learning_rate:.2g}) or look for damaged "
-            "images, then go on from the last checkpoint with --resume"
+            f"({values}). Lower the learning rate (now {learning_rate:.2g}) or take damaged images "
+            "out, then start again without --resume"
         )
 
 
@@ -56,5 +56,5 @@ def refuse_broken_weights(step: int, weights: Mapping[str, Tensor]) -> None:
         if not bool(tensor.isfinite().all()):
             raise TrainingError(
                 f"after step {step} {name} is not finite, and is not kept. Lower the learning "
-                "rate, then go on from the last checkpoint with --resume"
+                "rate, then start again without --resume"
             )

@@ -11,7 +11,7 @@ import cv2
 import torch
 from rich.console import Console
 
-from pipeline.errors import InputError, TrainingError
+from pipeline.errors import ConfigError, InputError, TrainingError
 from stages.bundle import Bundle
 from stages.exposure import exposure_level
 from stages.model_profiles import PROFILES, ModelProfile
@@ -25,7 +25,7 @@ from training.progress import LOG_FILE, ProgressReporter
 from training.settings import TrainingSettings
 from training.shipping import Preprocessing, Product, candidate, ship
 from training.synthesis import Synthesizer
-from training.texture_bank import load_textures
+from training.texture_bank import TextureBank, load_textures
 from training.trainer import Trainer
 from training.validation import Figures, ValidationSet, validate, validation_set
 
@@ -46,16 +46,19 @@ def train(
     `profile` takes the place of the one that the settings name. Checkpoint, log and pictures lie
     in `<out_folder>.training` beside it. Under torchrun all processes train together and get the
     bundle; the first one writes. Raises TrainingError when a loss is not finite, the disk is full
-    or the training was interrupted, InputError when there is nothing to resume, ConfigError for a
-    device or torchrun's environment.
+    or the training was interrupted, InputError when there is nothing to resume or no painted defect
+    shows, ConfigError for a device, torchrun's environment or the current folder as `out_folder`.
     """
-    folder = work_folder(out_folder)
+    out_folder, folder = out_folder.resolve(), work_folder(out_folder)
     cv2.setNumThreads(1)  # the networks' threads need the cores
     with joined(settings.device) as world:
         profile = _with_schedule(profile or PROFILES[settings.profile], settings)
-        product = _product(image_set, settings, preprocessing or {}, profile, world.size)
+        bank = _texture_bank(settings, image_set, world)
+        product = _product(image_set, bank, settings, preprocessing or {}, profile, world.size)
         source = ViewSource(product.seen(product.held_in.images), settings)
-        synthesizer = _synthesizer(settings, image_set, world)
+        synthesizer = Synthesizer(
+            settings.kinds, None if bank is None else bank.images, settings.optics_share
+        )
         channels = image_set.images.shape[3]
         trainer = Trainer(source, synthesizer, settings, channels, world.device, world, profile)
         judged = validation_set(
@@ -89,6 +92,8 @@ def _run(
         loop = Loop(trainer, settings, surroundings)
         if resume:
             loop.resume()
+        else:
+            loop.begin()
         world.of_first(lambda: reporter.began(trainer.step_count, world.size))
         finished = loop.run()
     if not finished or loop.best is None:
@@ -96,12 +101,23 @@ def _run(
             f"the training was stopped at step {trainer.step_count}, {loop.progress:.0%} of its "
             "budget; the same command with --resume goes on from there"
         )
+    if trainer.step_count == 0:
+        raise TrainingError("the time was over before the first step: give more --minutes")
     return loop.best
 
 
 def work_folder(out_folder: Path) -> Path:
-    """Where a training keeps its checkpoint, log and pictures: beside the bundle, not in it."""
-    return out_folder.with_name(f"{out_folder.name}.{WORK_FOLDER}")
+    """Where a training keeps its checkpoint, log and pictures: beside the bundle, not in it.
+
+    Raises ConfigError where the bundle would take the place of the current folder.
+    """
+    folder = out_folder.resolve()
+    if Path.cwd().is_relative_to(folder):
+        raise ConfigError(
+            f"{out_folder} is the current folder or holds it, and a model bundle would replace it; "
+            "give a folder of its own"
+        )
+    return folder.with_name(f"{folder.name}.{WORK_FOLDER}")
 
 
 def _with_schedule(profile: ModelProfile, settings: TrainingSettings) -> ModelProfile:
@@ -117,6 +133,7 @@ def _with_schedule(profile: ModelProfile, settings: TrainingSettings) -> ModelPr
 
 def _product(
     images: ImageSet,
+    bank: TextureBank | None,
     settings: TrainingSettings,
     preprocessing: Preprocessing,
     profile: ModelProfile,
@@ -124,8 +141,17 @@ def _product(
 ) -> Product:
     held_in, held_out = split(images, settings.validation_share, settings.seed)
     level = exposure_level(images.images, settings.exposure)
+    textures = None if bank is None else f"{len(bank.images)} with digest {bank.digest}"
     return Product(
-        profile, settings, images.digest, held_in, held_out, preprocessing, level, processes
+        profile,
+        settings,
+        images.digest,
+        held_in,
+        held_out,
+        preprocessing,
+        level,
+        processes,
+        textures,
     )
 
 
@@ -144,13 +170,15 @@ def _check_all_alike(told: Identity, world: World) -> None:
         )
 
 
-def _synthesizer(settings: TrainingSettings, image_set: ImageSet, world: World) -> Synthesizer:
+def _texture_bank(
+    settings: TrainingSettings, image_set: ImageSet, world: World
+) -> TextureBank | None:
     if settings.textures is None:
-        return Synthesizer(settings.kinds, optics_share=settings.optics_share)
+        return None
     bank = load_textures(Path(settings.textures), image_set.images.shape[1:], settings.seed)
     if world.first:
         print(bank.summary)
-    return Synthesizer(settings.kinds, bank.images, settings.optics_share)
+    return bank
 
 
 def _judge(

@@ -58,7 +58,7 @@ class TrainingSettings(BaseModel):
     profile: str = "compact"
     minutes: Positive | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: str = "auto"
 
     noise_schedule: ScheduleName | None = None

@@ -35,8 +35,8 @@ Preprocessing = Mapping[str, Any]
 @dataclass(frozen=True)
 class Product:
     """What a training makes its bundle from: sizes, the images by their digest, those it learns
-    from and those held out, how they were prepared and at what exposure they are seen, and by how
-    many processes together.
+    from and those held out, how they were prepared and at what exposure they are seen, by how many
+    processes together, and the textures to paint with by their digest.
     """
 
     profile: ModelProfile
@@ -47,13 +47,14 @@ class Product:
     preprocessing: Preprocessing
     exposure_level: float | None
     processes: int = 1
+    textures: str | None = None
 
     @property
     def identity(self) -> Identity:
         """What all processes must agree on, and a checkpoint belongs to."""
         count = len(self.held_in.images) + len(self.held_out.images)
         images = f"{count} with digest {self.digest}"
-        return identity_of(self.settings, self.profile.name, images)
+        return identity_of(self.settings, self.profile.name, images, self.textures)
 
     def seen(self, images: np.ndarray) -> np.ndarray:
         """(N, H, W, C) uint8 images at the exposure at which the networks see them."""

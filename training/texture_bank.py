@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import FrameError, InputError
 from stages.image_files import image_files, read_image
-from training.images import MAX_MEGAPIXELS, listed
+from training.images import MAX_MEGAPIXELS, digest_of, listed
 
 MOST_TEXTURES = 512
 """Enough for variety; of 512 x 512 pixels in colour they take 400 MB."""
@@ -23,6 +23,11 @@ class TextureBank:
     images: np.ndarray
     found: int
     skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """What tells these images from others, whatever their folder is called."""
+        return digest_of(self.images)
 
     @property
     def summary(self) -> str:

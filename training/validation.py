@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from pipeline.errors import InputError
 from stages.bundle import Bundle
 from stages.inspector import Inspection, Inspector
 from training.foreground import Background, foreground_mask
@@ -60,7 +61,10 @@ def validation_set(
     kinds: tuple[AnomalyKind, ...],
     seed: int,
 ) -> ValidationSet:
-    """`normals` (N, H, W, C) uint8 and twice as many anomalous copies, the kinds taking turns."""
+    """`normals` (N, H, W, C) uint8 and twice as many anomalous copies, the kinds taking turns.
+
+    Copies on which nothing shows are left out. Raises InputError where that leaves none.
+    """
     rng = np.random.default_rng(seed)
     images, names = list(normals), [""] * len(normals)
     masks = [np.zeros(normals.shape[1:3], bool) for _ in normals]
@@ -72,6 +76,11 @@ def validation_set(
             images.append(painted)
             masks.append(mask)
             names.append(kind.value)
+    if not any(names):
+        raise InputError(
+            f"none of the kinds of defects ({', '.join(kinds)}) shows on the held-out parts: allow "
+            "more kinds (--option kinds=...)"
+        )
     return ValidationSet(np.stack(images), np.stack(masks), tuple(names))
 
 

@@ -11,12 +11,13 @@ import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file, save
 
-from pipeline.errors import BundleError
+from pipeline.errors import BundleError, ConfigError
 from stages.bundle import (
     MANIFEST_FILE,
     WEIGHTS_FILE,
     Bundle,
     BundleManifest,
+    check_place,
     load_bundle,
     save_bundle,
 )
@@ -244,3 +245,22 @@ def test_a_manifest_is_strict_and_frozen(make_manifest: Callable[..., BundleMani
         make_manifest(validation={"image_auroc": float("nan")})
     with pytest.raises(ValidationError, match="frozen"):
         make_manifest().noise_seed = 3
+
+
+def test_a_folder_that_holds_anything_else_is_not_replaced(
+    make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    bundle = make_bundle()
+    networks = bundle.networks()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "keep.txt").write_text("precious")
+    (tmp_path / "file").write_text("precious, too")
+    for name, told in (("mine", "keep.txt for instance"), ("file", "is a file")):
+        with pytest.raises(ConfigError, match=told):
+            check_place(tmp_path / name)
+        with pytest.raises(ConfigError, match=told):
+            save_bundle(tmp_path / name, bundle.manifest, *networks)
+    assert (tmp_path / "mine" / "keep.txt").read_text() == "precious"
+    assert (tmp_path / "file").read_text() == "precious, too"
+    for free in (bundle.folder, tmp_path / "new"):
+        check_place(free)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from full_disk import full_disk
 from pipeline.errors import InputError, TrainingError
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, save_checkpoint, set_aside
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -39,6 +41,26 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_to_do(
     assert load_checkpoint(path)["step"] == 2
 
 
+def test_a_first_checkpoint_that_cannot_be_written_speaks_of_no_earlier_one(tmp_path: Path) -> None:
+    large = {"weights": torch.zeros(100_000)}
+
+    with full_disk(50_000), pytest.raises(TrainingError, match="start again where") as found:
+        save_checkpoint(tmp_path / "checkpoint.pt", large)
+
+    assert "last checkpoint" not in str(found.value)
+
+
+def test_a_checkpoint_that_is_set_aside_keeps_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    set_aside(path)
+    for step in (1, 2):
+        save_checkpoint(path, {"step": step})
+        set_aside(path)
+
+    assert [item.name for item in tmp_path.iterdir()] == ["checkpoint.pt.before"]
+    assert load_checkpoint(tmp_path / "checkpoint.pt.before") == {"step": 2}
+
+
 def test_a_folder_that_cannot_be_made_is_a_training_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of the folder")
 
@@ -59,7 +81,16 @@ def test_a_missing_checkpoint_is_an_input_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "checkpoint.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint",
+        b"PK\x03\x04 cut",
+        *(bytes([first]) * 500 for first in (0, 0x2E, 0x30, 0x65, 0x68, 0x80)),
+        *(pickle.dumps({"step": 1}, protocol) for protocol in range(6)),
+    ],
+)
 def test_a_damaged_checkpoint_is_an_input_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
@@ -72,6 +103,27 @@ def test_a_truncated_checkpoint_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"weights": torch.zeros(5000)})
     path.write_bytes(path.read_bytes()[:6000])
+
+    with pytest.raises(InputError, match="cannot be read"):
+        load_checkpoint(path)
+
+
+def test_zeroed_bytes_within_a_tensor_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"weights": torch.ones(5000)})
+    content = bytearray(path.read_bytes())
+    content[8000:9000] = bytes(1000)
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match=r"cannot be read \(.* is damaged\)"):
+        load_checkpoint(path)
+
+
+def test_a_whole_archive_of_something_else_is_an_input_error(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"h\x05.")  # a value that was never stored
+        archive.writestr("archive/version", b"3")
 
     with pytest.raises(InputError, match="cannot be read"):
         load_checkpoint(path)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from pipeline.command_line import line_parser, load_arguments_line
 from stages.bundle import load_bundle
 from stages.exposure import LEVEL
 from stages.model_profiles import PROFILES
@@ -38,6 +40,57 @@ def test_a_folder_of_images_becomes_the_lines_bundle(
     assert "skipped broken.png" in shown
     assert f"Bundle {bundle.id}" in shown
     assert f"calibrate_line --config {line}" in shown
+
+
+@pytest.mark.usefixtures("tiny_as_compact")
+@pytest.mark.parametrize("out", [None, "a bundle"], ids=["its own", "--out"])
+@pytest.mark.parametrize("recipe", ["default", "cap"])
+def test_the_next_command_calibrates_the_bundle_that_was_trained(
+    line: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    out: str | None,
+    recipe: str,
+) -> None:
+    monkeypatch.chdir(line.parent)
+    cap = "{name: cap, bundle: cap bundle, calibration: cap calibration}"
+    changes = ("--set", f"recipes=[{cap}]", "--set", f"recipe={recipe}")
+    options = (
+        "--images",
+        "parts",
+        "--steps",
+        1,
+        "--device",
+        "cpu",
+        *(("--out", out) if out else ()),
+    )
+
+    assert run("--config", line, *changes, *options) == 0
+
+    program, *words = shlex.split(capsys.readouterr().out.rpartition("Next: ")[2])
+    config = load_arguments_line(line_parser(program, "").parse_args(words))
+    own = {"default": "bundle", "cap": "cap bundle"}[recipe]
+    assert program == "calibrate_line"
+    assert load_bundle(config.model.bundle).folder == line.parent / (out or own)
+    assert config.calibration.folder.name.startswith("cap") == (recipe == "cap")
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (("--seed", "99999999999999999999"), "seed: Input should be less than or equal to"),
+        (("--out", "."), "current folder"),
+        (("--out", ".."), "current folder"),
+    ],
+)
+def test_odd_arguments_end_with_code_2_before_images_are_read(
+    line: Path, capsys: pytest.CaptureFixture[str], odd: tuple[str, str], message: str
+) -> None:
+    plain = ("--images", line.parent / "none", "--steps", 1)
+
+    assert run("--config", line, *plain, *odd) == 2
+
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny_as_compact")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,17 +70,23 @@ class Rig:
             ViewSource(normals, settings), Synthesizer(), settings, 1, torch.device("cpu")
         )
         self.records, self._merits = Records(), iter(merits)
+        self.while_validating: Callable[[], None] = lambda: None
         told = {"images": images, "seed": "0"}
         surroundings = Surroundings(folder, told, self._validate, self.records, Clock(tick_s))
         self.loop = Loop(self.trainer, settings, surroundings)
 
     def _validate(self) -> Figures:
+        self.while_validating()
         merit = next(self._merits)
         return Figures(merit, merit, merit, {"scratch": merit})
 
     def weights(self) -> torch.Tensor:
         networks = (self.trainer.unet, self.trainer.segmentation, *self.trainer.averaged())
         return torch.cat([p.detach().flatten() for n in networks for p in n.parameters()])
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +153,7 @@ def test_an_interrupt_stops_after_the_step_with_a_checkpoint(
     normals: np.ndarray, tmp_path: Path
 ) -> None:
     rig = Rig(normals, tmp_path, steps=50)
-    rig.records.after[2] = lambda: os.kill(os.getpid(), signal.SIGINT)
+    rig.records.after[2] = interrupt
     before = signal.getsignal(signal.SIGINT)
 
     assert not rig.loop.run()
@@ -154,6 +161,37 @@ def test_an_interrupt_stops_after_the_step_with_a_checkpoint(
     assert rig.records.steps == [1, 2]
     assert load_checkpoint(tmp_path / "checkpoint.pt")["trainer"]["step"] == 2
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupted_last_validation_is_made_up_for_without_another_step(
+    normals: np.ndarray, tmp_path: Path
+) -> None:
+    straight = Rig(normals, tmp_path / "straight", steps=3)
+    straight.loop.run()
+    rig, again = (Rig(normals, tmp_path / "stopped", steps=3) for _ in range(2))
+    rig.while_validating = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        rig.loop.run()
+
+    again.loop.resume()
+    assert again.loop.run()
+
+    assert again.records.steps == []
+    assert again.records.validations == straight.records.validations == [(3, True)]
+    assert torch.equal(again.weights(), straight.weights())
+
+
+def test_a_training_that_begins_sets_the_checkpoint_of_another_aside(
+    normals: np.ndarray, tmp_path: Path
+) -> None:
+    Rig(normals, tmp_path, steps=2).loop.run()
+    new, resumed = (Rig(normals, tmp_path, steps=2) for _ in range(2))
+
+    new.loop.begin()
+
+    with pytest.raises(InputError, match=r"no checkpoint.*without --resume"):
+        resumed.loop.resume()
+    assert load_checkpoint(tmp_path / "checkpoint.pt.before")["trainer"]["step"] == 2
 
 
 @pytest.mark.parametrize(
@@ -219,4 +257,4 @@ def test_a_finished_training_that_is_resumed_only_hands_out_its_weights(
     kept = (tmp_path / "checkpoint.pt").stat()
     assert (kept.st_ino, kept.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
     assert again.loop.best is not None
-    assert first.records.saves == [(2, written.st_size)]
+    assert first.records.saves[-1] == (2, written.st_size)

@@ -27,3 +27,10 @@ def test_a_broken_weight_is_named() -> None:
 
     with pytest.raises(TrainingError, match=r"after step 3 unet\.head is not finite"):
         refuse_broken_weights(3, weights)
+
+
+def test_the_advice_is_to_start_again_since_a_resume_takes_no_other_rate() -> None:
+    with pytest.raises(TrainingError, match=r"Lower the learning rate.* again without --resume"):
+        refuse_non_finite(3, {"noise loss": math.nan}, 1e-3)
+    with pytest.raises(TrainingError, match=r"Lower the learning rate.* again without --resume"):
+        refuse_broken_weights(3, {"unet.head": torch.tensor(math.inf)})

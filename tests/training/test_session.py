@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from full_disk import full_disk
-from pipeline.errors import InputError, TrainingError
+from pipeline.errors import ConfigError, InputError, TrainingError
 from stages.bundle import load_bundle
 from stages.inspector import Inspector
 from stages.model_profiles import PROFILES
@@ -22,6 +22,10 @@ from training.settings import TrainingSettings
 def settings(profile: str, **changes: object) -> TrainingSettings:
     plain = {"profile": profile, "steps": 3, "crop_px": 32, "device": "cpu"}
     return TrainingSettings.model_validate(plain | {"validation_images": 4} | changes)
+
+
+def killed(_: session.Loop) -> bool:
+    raise RuntimeError("killed")
 
 
 def test_a_training_leaves_a_bundle_that_inspects(
@@ -99,6 +103,68 @@ def test_an_interrupted_training_says_how_to_go_on_and_keeps_the_old_bundle(
     monkeypatch.setattr(session.Loop, "run", original)
     resumed = train(good_parts, settings(tiny_profile), out, resume=True)
     assert resumed.manifest.validation["step"] == 3
+
+
+def test_a_new_training_that_was_killed_at_once_cannot_be_resumed_from_the_one_before(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(good_parts, settings(tiny_profile), tmp_path / "bundle")
+    monkeypatch.setattr(session.Loop, "run", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(good_parts, settings(tiny_profile), tmp_path / "bundle")
+
+    with pytest.raises(InputError, match="without --resume"):
+        train(good_parts, settings(tiny_profile), tmp_path / "bundle", resume=True)
+
+    before = load_checkpoint(tmp_path / "bundle.training" / "checkpoint.pt.before")
+    assert before["trainer"]["step"] == 3
+
+
+def test_no_time_for_a_single_step_leaves_no_bundle(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"before the first step.*--minutes"):
+        train(good_parts, settings(tiny_profile, steps=None, minutes=1e-9), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_work_folder_lies_beside_the_bundle_however_its_path_is_spelt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    for spelling in ("new", "./new", "../here/new", "other/../new"):
+        assert work_folder(Path(spelling)) == tmp_path / "here" / "new.training"
+
+
+@pytest.mark.parametrize("folder", [".", "..", "../here", "/"])
+def test_the_current_folder_is_no_place_for_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    with pytest.raises(ConfigError, match="current folder"):
+        work_folder(Path(folder))
+
+
+def test_a_resume_knows_the_textures_by_what_they_show(
+    good_parts: ImageSet, tiny_profile: str, tmp_path: Path
+) -> None:
+    folder, moved = tmp_path / "textures", tmp_path / "moved"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.tile(np.uint8([0, 255]), (64, 32)))
+    painted = settings(tiny_profile, steps=1, textures=str(folder))
+    train(good_parts, painted, tmp_path / "bundle")
+
+    folder.rename(moved)
+    from_there = {"steps": 2, "textures": f"{moved}/../moved"}
+    train(good_parts, settings(tiny_profile, **from_there), tmp_path / "bundle", resume=True)
+    cv2.imwrite(str(moved / "b.png"), np.tile(np.uint8([[0], [255]]), (32, 64)))
+
+    with pytest.raises(InputError, match=r"textures 1 with digest .*: textures 2 with digest"):
+        train(good_parts, settings(tiny_profile, **from_there), tmp_path / "bundle", resume=True)
 
 
 def test_resuming_without_a_checkpoint_is_an_input_error(

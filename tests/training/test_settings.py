@@ -27,6 +27,7 @@ def test_exactly_one_budget_is_wanted(budget: dict[str, int]) -> None:
         {"learning_rates": 1e-3},
         {"crop_px": 100},
         {"learning_rate": 0},
+        {"seed": 2**63},
         {"learning_rate": float("inf")},
         {"beta_end": 1.0},
         {"noise_schedule": "quadratic"},

@@ -99,4 +99,6 @@ def test_what_a_checkpoint_belongs_to(product: Product, good_parts: ImageSet) ->
     assert identity["profile"] == "tiny"
     assert identity["images"] == f"32 with digest {good_parts.digest}"
     free = {"minutes", "steps", "device", "validation_minutes", "checkpoint_minutes"}
+    assert identity["textures"] == "None"
+    assert replace(product, textures="12 with digest 0a").identity["textures"].endswith("digest 0a")
     assert identity.keys() == (TrainingSettings.model_fields.keys() - free) | {"images"}

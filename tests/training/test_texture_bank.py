@@ -33,6 +33,17 @@ def test_a_folder_of_textures_is_read_to_size(tmp_path: Path) -> None:
     assert bank.summary == "1 texture to paint with"
 
 
+def test_the_digest_is_of_the_images_and_not_of_their_folder(tmp_path: Path) -> None:
+    for name in ("one", "other", "less"):
+        (tmp_path / name).mkdir()
+        grey_levels(tmp_path / name, 2 if name == "less" else 3)
+
+    banks = (load_textures(tmp_path / name, (8, 8, 1), 0) for name in ("one", "other", "less"))
+    one, other, less = (bank.digest for bank in banks)
+
+    assert one == other != less
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("stored", [(16, 16), (16, 16, 3), (16, 16, 4)])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])

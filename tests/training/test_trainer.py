@@ -74,7 +74,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
     before = weights(trainer).nan_to_num()
 
     with pytest.raises(
-        TrainingError, match=r"step 2 .*mask loss.*mask loss nan.*learning rate.*--resume"
+        TrainingError, match=r"step 2 .*mask loss.*mask loss nan.*learning rate.*without --resume"
     ):
         trainer.step(0.5)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.errors import InputError
 from stages.bundle import BundleManifest, save_bundle
 from stages.model_profiles import PROFILES, build_networks
 from training.synthesis import AnomalyKind, Synthesizer
@@ -28,6 +29,14 @@ def test_each_normal_comes_untouched_and_twice_painted(normals: np.ndarray) -> N
     assert images.kinds[6:].count("scratch") == 6
     assert images.masks[6:].any(axis=(1, 2)).all()
     assert images.images.dtype == np.uint8
+
+
+def test_parts_on_which_no_defect_shows_are_an_input_error() -> None:
+    plain = np.full((4, 64, 64, 1), 120, np.uint8)
+    kinds = (AnomalyKind.DUPLICATE,)
+
+    with pytest.raises(InputError, match=r"kinds of defects \(duplicate\) shows.*--option kinds"):
+        validation_set(plain, None, Synthesizer(kinds), kinds, seed=0)
 
 
 def test_the_set_repeats_for_a_seed(normals: np.ndarray) -> None:
