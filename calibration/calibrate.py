@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -77,7 +78,7 @@ def calibrate(
         rank=fit.rank,
         used=fit.count,
         skipped=len(images.skipped),
-        maybe_trained_on=fit.count if was_trained_on(bundle, images) else 0,
+        maybe_trained_on=maybe_trained_on(bundle, images),
         source=images.source,
         images_digest=images.digest,
         preparation=_preparation(config.frame),
@@ -90,11 +91,17 @@ def calibrate(
 
 
 def check_count(images: NormalImages, false_reject_rate: float) -> None:
-    """Raises InputError, with counts, where too few images could be prepared for this rate."""
+    """Raises InputError, with counts, where too few images could be prepared for this rate.
+
+    Copies of an image count once: they say nothing of how the scores of other parts vary.
+    """
+    different = len({hashlib.sha256(part.image.tobytes()).digest() for part in images.parts})
+    copies = len(images.parts) - different
+    note = f". {copies} more are copies of these, pixel by pixel" if copies else ""
     try:
-        require_parts(len(images.parts), false_reject_rate)
+        require_parts(different, false_reject_rate)
     except InputError as error:
-        raise InputError(f"{images.source}: {error}{skipped_text(images)}") from error
+        raise InputError(f"{images.source}: {error}{note}{skipped_text(images)}") from error
 
 
 def skipped_text(images: NormalImages) -> str:
@@ -116,6 +123,19 @@ def unseen_images(bundle: Bundle, images: NormalImages) -> NormalImages:
 def was_trained_on(bundle: Bundle, images: NormalImages) -> bool:
     """Whether these are the very images that the bundle was made from."""
     return bool(images.digest == bundle.manifest.data_digest)
+
+
+def maybe_trained_on(bundle: Bundle, images: NormalImages) -> int:
+    """How many of the images the bundle may have been made from.
+
+    Where others were added or removed since the training, only names tell: some are those of
+    images that it held out, so the rest may be what it learnt.
+    """
+    if was_trained_on(bundle, images):
+        return len(images.parts)
+    held_out = frozenset(bundle.manifest.held_out)
+    known = sum(part.name in held_out for part in images.parts)
+    return len(images.parts) - known if known else 0
 
 
 def _preparation(frame: Frame) -> dict[str, Setting]:

@@ -17,7 +17,7 @@ from calibration.calibrate import (
 )
 from calibration.images import NormalImages, collect, folder_parts, normal_files, simulated_parts
 from calibration.progress import progress_bar
-from calibration.record import CalibrationRecord, save_and_activate
+from calibration.record import CalibrationRecord, check_folder, save_and_activate
 from calibration.threshold import parts_needed, require_parts
 from pipeline.command_line import (
     drawing_camera,
@@ -28,6 +28,8 @@ from pipeline.command_line import (
     whole_number,
 )
 from pipeline.config import LineConfig
+from pipeline.errors import ConfigError
+from pipeline.names import printable
 from stages.readiness import load_line_bundle
 
 DESCRIPTION = """\
@@ -60,7 +62,8 @@ examples
 Each calibration is kept in the line's calibration folder; the file `active` there names the one
 that counts. To go back to an older one, write its file name into `active` and restart the line.
 
-exit codes: 0 calibrated; 2 configuration or images; 3 no model bundle, or not one for this line"""
+exit codes: 0 calibrated; 2 configuration or images; 3 no model bundle, or not one for this line,
+or a calibration folder that cannot be written"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,16 +73,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def calibrate_line(arguments: argparse.Namespace) -> int:
     """Calibrate, store, activate and report. Raises the LineErrors that end the command."""
+    if arguments.seed is not None and arguments.parts is None:
+        raise ConfigError("--seed goes with --parts N: it draws these; a folder has its own images")
     config = load_arguments_line(arguments)
     rate = float(arguments.false_reject_rate)
     parts_needed(rate)  # a wrong rate is said before anything long starts
     bundle = load_line_bundle(config)
+    check_folder(config.calibration.folder)
     images = unseen_images(bundle, _images(arguments, config, rate))
     check_count(images, rate)
     scored = score_normals(config, bundle, images)
     record = calibrate(config, bundle, scored, rate, datetime.now(UTC))
     path = save_and_activate(config.calibration.folder, record)
-    print(report(record, images, path, line_option(arguments)))
+    print(printable(report(record, images, path, line_option(arguments))))
     return 0
 
 
@@ -113,7 +119,17 @@ def _warnings(record: CalibrationRecord, images: NormalImages) -> str:
     text = ""
     if images.skipped:
         text += f"\nNote{skipped_text(images).removeprefix('.')}\n"
-    if record.maybe_trained_on:
+    if 0 < record.maybe_trained_on < record.used:
+        known = record.used - record.maybe_trained_on
+        text += (
+            "\nWARNING: these seem to be the images of the training, with others added or removed: "
+            f"{known} have\nnames of images that it held out, and the {record.maybe_trained_on} "
+            "others were used as well. The model knows\nwhat it learnt from, so such scores are "
+            "too low, and more good parts may be rejected than stated\nabove. Give the folder as "
+            "it was at the training, of which only what was held out is used, or\nother parts "
+            "alone. If these are other parts under the same names, nothing is wrong.\n"
+        )
+    elif record.maybe_trained_on:
         text += (
             "\nWARNING: the model was trained on these very images. It knows them, so their scores "
             "are\ntoo low, and more good parts may be rejected than stated above. Calibrate again "
@@ -126,8 +142,9 @@ def _images(arguments: argparse.Namespace, config: LineConfig, rate: float) -> N
     """The images that the arguments name, prepared."""
     if arguments.images is not None:
         root, files = normal_files(arguments.images)
+        source = printable(f"folder {root}")
         with progress_bar("preparing", len(files)) as advance:
-            return collect(folder_parts(root, files, config.frame), f"folder {root}", advance)
+            return collect(folder_parts(root, files, config.frame), source, advance)
     return _simulated(arguments, config, rate)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from calibration.layouts.detect import normal_images
 from pipeline.config import Frame, SimulatedCamera
 from pipeline.errors import FrameError, InputError
+from pipeline.names import printable
 from stages.acquisition.simulation import PartRenderer
 from stages.image_files import read_image
 from stages.preprocessing.prepare import prepare
@@ -89,13 +90,13 @@ def normal_files(folder: Path) -> tuple[Path, list[Path]]:
 def folder_parts(
     root: Path, files: Iterable[Path], frame: Frame
 ) -> Iterator[PreparedPart | SkippedPart]:
-    """The image files, prepared like the line's frames; named relative to `root`."""
+    """The image files, prepared like the line's frames; named relative to `root`, printably."""
     for file in files:
-        name = file.relative_to(root).as_posix()
+        name = printable(file.relative_to(root).as_posix())
         try:
             image = prepare(read_image(file, frame.max_megapixels), frame, VIEW_PX).image
         except FrameError as error:
-            yield SkippedPart(name, str(error))
+            yield SkippedPart(name, printable(str(error)))
             continue
         why = constant_fault(image)
         yield SkippedPart(name, why) if why else PreparedPart(name, image)

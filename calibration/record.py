@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
@@ -28,8 +29,9 @@ from pydantic import (
     ValidationError,
 )
 
-from pipeline.config import LineConfig, SimulatedCamera
-from pipeline.errors import CalibrationError
+from pipeline.config import DEFAULT_RECIPE, LineConfig, SimulatedCamera
+from pipeline.config_file import line_file, read_yaml
+from pipeline.errors import CalibrationError, ConfigError
 
 FORMAT_VERSION: Final = 1
 ACTIVE = "active"
@@ -119,6 +121,16 @@ def content_id(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+def check_folder(folder: Path) -> None:
+    """Raises CalibrationError where no calibration can be stored; leaves nothing behind."""
+    try:
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise CalibrationError(_cannot_store(folder, error)) from error
+
+
 def save_and_activate(folder: Path, record: CalibrationRecord) -> Path:
     """Write the record beside the older ones and make it the active one; its file.
 
@@ -130,10 +142,12 @@ def save_and_activate(folder: Path, record: CalibrationRecord) -> Path:
         replace_file(path, record.signed_text())
         replace_file(folder / ACTIVE, f"{path.name}\n")
     except OSError as error:
-        raise CalibrationError(
-            f"{folder}: the calibration cannot be stored: {error}; mend the folder and repeat"
-        ) from error
+        raise CalibrationError(_cannot_store(folder, error)) from error
     return path
+
+
+def _cannot_store(folder: Path, error: OSError) -> str:
+    return f"{folder}: the calibration cannot be stored: {error}; mend the folder and repeat"
 
 
 def load_line_calibration(
@@ -150,13 +164,23 @@ def load_line_calibration(
 def line_arguments(config: LineConfig) -> str:
     """What a command must be given to be about this line as it is configured."""
     section = config.reconstruction
+    recipe = {"recipe": config.recipe} if config.recipe != DEFAULT_RECIPE else {}
     named = {"paradigm": section.paradigm} if section.paradigm else {}
-    changed = [f" --set reconstruction.{k}={v}" for k, v in {**named, **section.ddim}.items()]
-    return f"--line {config.line}{''.join(changed)}"
+    changes = recipe | {f"reconstruction.{k}": v for k, v in {**named, **section.ddim}.items()}
+    return _line_option(config) + "".join(f" --set {k}={v}" for k, v in changes.items())
+
+
+def _line_option(config: LineConfig) -> str:
+    """`--line N` where configs/line_N.yaml has the line's name, else `--config FILE`."""
+    try:
+        name = read_yaml(line_file(config.line)).get("name")
+    except ConfigError:
+        name = None
+    return f"--line {config.line}" if name == config.name else "--config FILE"
 
 
 def calibrate_command(config: LineConfig) -> str:
-    """The command that calibrates this line, to be typed as it is where it draws its own parts."""
+    """The command that calibrates this line; what stands in capitals is to be filled in."""
     images = "--parts 200" if isinstance(config.camera, SimulatedCamera) else "--images DIR"
     return f"calibrate_line {line_arguments(config)} {images} --false-reject-rate 0.01"
 
@@ -176,7 +200,9 @@ def load_active(
     if record.bundle_id != bundle_id:
         raise CalibrationError(
             f"{path}: this calibration belongs to model bundle {record.bundle_id}, the line has "
-            f"{bundle_id}; a threshold of another model means nothing. {mend}"
+            f"{bundle_id}; a threshold of another model means nothing. {mend}. A bundle that is "
+            "not the line's own needs a calibration of its own: give it a model.bundle and a "
+            "calibration.folder, or a recipe"
         )
     if record.paradigm != paradigm:
         raise CalibrationError(

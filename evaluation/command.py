@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +15,16 @@ from calibration.record_parity import save_parity
 from evaluation.cases import KEPT_CASES
 from evaluation.compare import Candidate, Details, check_runs, compare, load_candidates
 from evaluation.evaluate import LabelledParts
-from evaluation.output import PAGE, check_file, check_report_folder, write_text
-from evaluation.parity_gate import Parity, check_parity, statement
+from evaluation.output import (
+    PAGE,
+    check_apart,
+    check_file,
+    check_report_folder,
+    each_tried,
+    raise_all,
+    write_text,
+)
+from evaluation.parity_gate import Parity, active_calibration, check_parity, statement
 from evaluation.parity_report import parity_as_json, refusal, show_parity
 from evaluation.parts import SEED_OFFSET, dataset_parts, drawn_parts, read_parts
 from evaluation.report import as_json, show
@@ -29,6 +37,7 @@ from pipeline.command_line import (
 )
 from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, LineError
+from pipeline.names import printable
 from stages.reconstruction.paradigms import PARADIGMS
 
 DESCRIPTION = """\
@@ -82,7 +91,8 @@ ALL = "all"
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `evaluate_line`; ends the process with the exit code."""
     given = sys.argv[1:] if argv is None else argv
-    sys.exit(run_command(lambda: evaluate_line(_arguments(given), shlex.join(given))))
+    command = printable(shlex.join(given))
+    sys.exit(run_command(lambda: evaluate_line(_arguments(given), command)))
 
 
 def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
@@ -92,10 +102,7 @@ def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
     if arguments.parity:
         return _parity(arguments, configs[0], given)
     named = _paradigms(arguments.paradigm)
-    if arguments.json is not None:
-        check_file("--json", arguments.json)
-    if arguments.report is not None:
-        check_report_folder("--report", arguments.report)
+    _check_places(arguments)
     candidates = load_candidates(configs)
     wanted = named or _own_paradigms(candidates)
     check_runs(candidates, wanted)
@@ -107,35 +114,50 @@ def evaluate_line(arguments: argparse.Namespace, given: str) -> int:
         now=datetime.now().astimezone(),
         keep_cases=KEPT_CASES if arguments.report is not None else 0,
     )
+    faults = each_tried(*_writings(arguments, found, details))
     show(found, Console())
-    if arguments.json is not None:
-        write_text(arguments.json, as_json(found))
+    raise_all(faults)
     if arguments.report is not None:
-        _write_report(arguments.report, found, details)
+        print(printable(f"Report: {arguments.report / PAGE}"))
     return 0
+
+
+def _writings(
+    arguments: argparse.Namespace, found: Evaluation, details: Details
+) -> Iterator[Callable[[], object]]:
+    """What writes each of the files that were asked for."""
+    if arguments.json is not None:
+        yield lambda: write_text(arguments.json, as_json(found))
+    if arguments.report is not None:
+        yield lambda: _write_report(arguments.report, found, details)
 
 
 def _write_report(folder: Path, found: Evaluation, details: Details) -> None:
     from evaluation.report_folder import write_report  # noqa: PLC0415 - loads the plotting library
 
     write_report(folder, found, details)
-    print(f"Report: {folder / PAGE}")
 
 
 def _parity(arguments: argparse.Namespace, config: LineConfig, given: str) -> int:
     """Compare all modes, report, and keep what was accepted. Raises LineError for a refusal."""
-    if arguments.json is not None:
-        check_file("--json", arguments.json)
+    _check_places(arguments)
     (candidate,) = load_candidates([config])
+    active_calibration(candidate)  # a missing one is said before the images are read
     found = check_parity(candidate, _labelled(arguments, config), arguments.accept)
-    show_parity(found, Console())
     now = datetime.now(UTC)
-    if arguments.json is not None:
-        write_text(arguments.json, parity_as_json(found, f"evaluate_line {given}", now))
+    kept: list[str] = []
+    writings: list[Callable[[], object]] = []
     if arguments.accept or found.refused:
-        print(_kept(found, config.calibration.folder, now))
-    if found.refused:
-        raise LineError(refusal(found))
+        writings.append(lambda: kept.append(_kept(found, config.calibration.folder, now)))
+    if arguments.json is not None:
+        content = parity_as_json(found, f"evaluate_line {given}", now)
+        writings.append(lambda: write_text(arguments.json, content))
+    faults = each_tried(*writings)
+    show_parity(found, Console())
+    for text in kept:
+        print(text)
+    refused = [LineError(refusal(found))] if found.refused else []
+    raise_all([*refused, *faults])
     return 0
 
 
@@ -143,13 +165,24 @@ def _kept(found: Parity, folder: Path, now: datetime) -> str:
     """Keep what was accepted, or what was refused: a line does not start in a refused mode."""
     file = save_parity(folder, found.calibration, statement(found, now))
     if not found.refused:
-        return f"Accepted: {file}"
-    return f"Nothing is accepted. Refused, and from now on by the line too: {file}"
+        return printable(f"Accepted: {file}")
+    return printable(f"Nothing is accepted. Refused, and from now on by the line too: {file}")
+
+
+def _check_places(arguments: argparse.Namespace) -> None:
+    if arguments.json is not None:
+        check_file("--json", arguments.json)
+    if arguments.report is not None:
+        check_report_folder("--report", arguments.report)
+    if arguments.json is not None and arguments.report is not None:
+        check_apart(arguments.json, arguments.report)
 
 
 def _refuse_what_does_not_go_together(arguments: argparse.Namespace) -> None:
     if arguments.at_most is not None and arguments.dataset is None:
         raise ConfigError("--at-most goes with --dataset DIR; --parts N already says how many")
+    if arguments.seed is not None and arguments.parts is None:
+        raise ConfigError("--seed goes with --parts N: it draws these; a data set has its own")
     if arguments.accept and not arguments.parity:
         raise ConfigError("--accept goes with --parity: it keeps what that has shown")
     if arguments.parity and (arguments.paradigm or arguments.report or len(arguments.bundle) > 1):
@@ -160,13 +193,12 @@ def _refuse_what_does_not_go_together(arguments: argparse.Namespace) -> None:
 
 
 def _configs(arguments: argparse.Namespace) -> list[LineConfig]:
-    """The line's configuration, once for each bundle."""
-    if not arguments.bundle:
-        return [load_arguments_line(arguments)]
-    return [
-        load_arguments_line(arguments, [("model.bundle", str(folder.resolve()))])
-        for folder in arguments.bundle
+    """The line's configuration, once for each bundle, which takes the place of a recipe's."""
+    config = load_arguments_line(arguments)
+    models = [
+        config.model.model_copy(update={"bundle": folder.resolve()}) for folder in arguments.bundle
     ]
+    return [config.model_copy(update={"model": model}) for model in models] or [config]
 
 
 def _paradigms(given: Sequence[str]) -> list[str]:

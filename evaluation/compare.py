@@ -24,6 +24,7 @@ from evaluation.results import (
 )
 from pipeline.config import LineConfig
 from pipeline.errors import CalibrationError, ConfigError
+from pipeline.names import printable
 from stages.bundle import Bundle
 from stages.execution import Execution
 from stages.inspector import Inspector
@@ -158,7 +159,7 @@ def _verdicts(candidate: Candidate, labelled: LabelledParts, done: Run) -> Verdi
             candidate.config, bundle.id, bundle.manifest.paradigm, computes_in(candidate.config)
         )
     except CalibrationError as error:
-        return Verdicts(None, str(error))
+        return Verdicts(None, printable(str(error)))
     return Verdicts(count_verdicts(labelled, done, active.threshold, active.id), "")
 
 
@@ -166,7 +167,7 @@ def _result(candidate: Candidate, figures: dict[str, Figures], verdicts: Verdict
     bundle = candidate.bundle
     return BundleResult(
         id=bundle.id,
-        folder=_as_seen_from_here(bundle.folder),
+        folder=Path(printable(str(_as_seen_from_here(bundle.folder)))),
         profile=bundle.manifest.profile.name,
         own_paradigm=candidate.own_paradigm,
         paradigms=figures,

@@ -16,6 +16,7 @@ from evaluation.datasets import GOOD, LabelledPart
 from evaluation.metrics import Levels, auroc, average_precision, image_levels, pixel_levels, pro
 from evaluation.results import Fault, Figures, Metrics, VerdictCounts
 from pipeline.errors import InputError
+from pipeline.names import printable
 from stages.inspector import Inspector
 
 
@@ -60,20 +61,26 @@ def collect(
     source: str,
     advance: Advance,
 ) -> LabelledParts:
-    """All parts, the usable ones and the skipped ones apart. Raises InputError without any."""
+    """All parts, the usable ones and the skipped ones apart, under names that can be written.
+
+    Raises InputError without any usable one.
+    """
     usable: list[LabelledPart] = []
     skipped: list[SkippedPart] = []
     for part in parts:
         if isinstance(part, LabelledPart):
-            usable.append(part)
+            name, kind, fault = map(printable, (part.name, part.kind, part.mask_fault))
+            usable.append(part._replace(name=name, kind=kind, mask_fault=fault))
         else:
-            skipped.append(part)
+            skipped.append(SkippedPart(printable(part.name), printable(part.why)))
         advance(1)
+    source = printable(source)
     if not usable:
         text = f"{source}: none of {len(skipped)} images can be used"
         first = f"; the first, {skipped[0].name}: {skipped[0].why}" if skipped else ""
         raise InputError(text + first)
-    return LabelledParts(tuple(usable), tuple(skipped), tuple(sorted(kinds)), source)
+    names = tuple(sorted(map(printable, kinds)))
+    return LabelledParts(tuple(usable), tuple(skipped), names, source)
 
 
 def run(

@@ -14,6 +14,8 @@ HALF = 0.5
 LEVELS = (0.25, 0.125, 0.0625)
 """Shares of a pixel that a thin defect may cover instead; below the last one any share will do."""
 ROUNDING = 1e-5
+BLOCK_PX = 64
+"""Pixels of the source whose weights are found at a time: all at once take memory by the square."""
 
 Coverage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -81,6 +83,10 @@ def _weights(source: int, size: int) -> Coverage:
     """(size, source): how much of each pixel is in each of the source's. Like the image, a side
     that shrinks is averaged by area and one that grows is interpolated linearly.
     """
-    each = np.eye(source, dtype=np.float32)
     how = cv2.INTER_AREA if size < source else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(each, (source, size), interpolation=how), np.float32)
+    weights = np.empty((size, source), np.float32)
+    for first in range(0, source, BLOCK_PX):
+        count = min(BLOCK_PX, source - first)
+        each = np.eye(source, count, -first, dtype=np.float32)
+        weights[:, first : first + count] = cv2.resize(each, (count, size), interpolation=how)
+    return weights

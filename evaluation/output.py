@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import ConfigError, LineError
+from pipeline.output_file import check_can_write
 
 PAGE = "report.html"
 FIGURES = "evaluation.json"
@@ -28,12 +28,22 @@ def check_file(option: str, file: Path) -> None:
     if file.is_dir():
         raise ConfigError(f"{option} {file}: this is a folder; give the name of a file")
     if not _is_special(file):
-        _check_can_write(option, file)
+        check_can_write(option, file)
 
 
 def check_report_folder(option: str, folder: Path) -> None:
     """Raises ConfigError where `folder` cannot become a report; only a report is replaced."""
     check_folder(option, folder, OF_A_REPORT, "a report")
+
+
+def check_apart(json: Path, report: Path) -> None:
+    """Raises ConfigError where the file of --json lies where the folder of --report is replaced."""
+    if json.resolve().is_relative_to(report.resolve()):
+        raise ConfigError(
+            f"--json {json}: this lies in the folder of --report {report}, which the report "
+            f"replaces; it gets the same figures as {FIGURES}. Leave out --json, or give another "
+            "place"
+        )
 
 
 def check_folder(option: str, folder: Path, own: re.Pattern[str], noun: str) -> None:
@@ -51,7 +61,24 @@ def check_folder(option: str, folder: Path, own: re.Pattern[str], noun: str) -> 
             )
     elif folder.exists():
         raise ConfigError(f"{option} {folder}: this is a file; give the name of a folder")
-    _check_can_write(option, folder)
+    check_can_write(option, folder)
+
+
+def each_tried(*writings: Callable[[], object]) -> list[LineError]:
+    """Do each of them, whatever becomes of the others; the errors of those that failed."""
+    errors: list[LineError] = []
+    for write in writings:
+        try:
+            write()
+        except LineError as error:
+            errors.append(error)
+    return errors
+
+
+def raise_all(errors: Sequence[LineError]) -> None:
+    """Raises a LineError that says what all of them say, of the kind of the first; none of none."""
+    if errors:
+        raise type(errors[0])("\n".join(str(error) for error in errors)) from errors[0]
 
 
 def write_text(file: Path, text: str) -> None:
@@ -121,20 +148,6 @@ def _replace(new: Path, folder: Path) -> None:
         aside.rename(folder)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _check_can_write(option: str, path: Path) -> None:
-    parent = path.resolve().parent
-    if not parent.is_dir():
-        raise ConfigError(f"{option} {path}: there is no folder {parent}; make it first")
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"{option} {path}: nothing can be written in {parent} ({error.strerror or error}); "
-            "give another place"
-        ) from error
 
 
 def _is_special(file: Path) -> bool:

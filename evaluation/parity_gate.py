@@ -137,7 +137,7 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
     side of the threshold, or a score of the reference is not finite.
     """
     config, bundle = candidate.config, candidate.bundle
-    calibration = load_line_calibration(config, bundle.id, bundle.manifest.paradigm)
+    calibration = active_calibration(candidate)
     device, paradigm = config.model.device, candidate.own_paradigm
     modes = modes_of(bundle, device, paradigm, config.batch.size)
     if accept:
@@ -160,6 +160,12 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
         modes=modes,
         deviations=deviations_of(modes, parts, reference),
     )
+
+
+def active_calibration(candidate: Candidate) -> CalibrationRecord:
+    """The calibration at whose threshold parity is shown. Raises CalibrationError without one."""
+    bundle = candidate.bundle
+    return load_line_calibration(candidate.config, bundle.id, bundle.manifest.paradigm)
 
 
 def statement(found: Parity, now: datetime) -> ParityStatement:

@@ -140,7 +140,7 @@ def _say(console: Console, text: str) -> None:
 
 def _ablation_table(found: Evaluation) -> Table:
     table = Table(title=f"paradigms{_over_bundles(found)}")
-    table.add_column("paradigm")
+    table.add_column("paradigm", overflow="fold")
     for key in ABLATION:
         table.add_column(TITLES[key], justify="right")
     for paradigm in found.paradigms:
@@ -152,7 +152,7 @@ def _ablation_table(found: Evaluation) -> Table:
 def _table(found: Evaluation, paradigm: str) -> Table:
     title = f"{paradigm}: each kind of defect against all good parts{_over_bundles(found)}"
     table = Table(title=title)
-    table.add_column("kind")
+    table.add_column("kind", overflow="fold")
     for column in ("images", *COLUMNS.values()):
         table.add_column(column, justify="right")
     for kind in found.kinds:

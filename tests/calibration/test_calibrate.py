@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.calibrate import ScoredNormals, calibrate, check_count
+from calibration.calibrate import (
+    ScoredNormals,
+    calibrate,
+    check_count,
+    maybe_trained_on,
+    unseen_images,
+)
 from calibration.images import NormalImages, PreparedPart, SkippedPart
 from calibration.record import load_active, save_and_activate
 from pipeline.config_file import load_line
 from pipeline.errors import InputError
-from stages.bundle import load_bundle
+from stages.bundle import Bundle, load_bundle
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -67,3 +73,33 @@ def test_a_model_that_gives_no_numbers_is_not_calibrated(tiny_line: Path) -> Non
     bundle = load_bundle(tiny_line.parent / "bundle")
     with pytest.raises(InputError, match="not finite"):
         calibrate(load_line(tiny_line), bundle, scored, 0.01, NOW)
+
+
+def trained_on(tiny_line: Path, images: NormalImages, held_out: tuple[str, ...]) -> Bundle:
+    bundle = load_bundle(tiny_line.parent / "bundle")
+    changes = {"data_digest": images.digest, "held_out": held_out}
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=changes))
+
+
+def test_the_held_out_images_of_the_training_are_no_reason_to_warn(tiny_line: Path) -> None:
+    bundle = trained_on(tiny_line, normals(20), ("3", "4"))
+    unseen = unseen_images(bundle, normals(20))
+    assert [part.name for part in unseen.parts] == ["3", "4"]
+    assert maybe_trained_on(bundle, unseen) == 0
+
+
+def test_images_of_the_training_with_others_added_or_removed_are_noticed(tiny_line: Path) -> None:
+    bundle = trained_on(tiny_line, normals(20), ("3", "4"))
+    for count in (19, 21):
+        images = unseen_images(bundle, normals(count))
+        assert len(images.parts) == count
+        assert maybe_trained_on(bundle, images) == count - 2
+    assert maybe_trained_on(bundle, normals(3)) == 0, "no name that the training held out"
+
+
+def test_copies_of_an_image_count_once() -> None:
+    one = normals(1).parts[0]
+    copies = tuple(one._replace(name=str(index)) for index in range(99))
+    with pytest.raises(InputError, match=r"there are 1\. .*98 more are copies of these"):
+        check_count(NormalImages(copies, (), "folder /images"), 0.01)
+    check_count(NormalImages((*copies, *normals(99).parts), (), "folder /images"), 0.01)

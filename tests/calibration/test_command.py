@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from calibration.command import main
+from calibration.calibrate import QUANTILES
+from calibration.command import main, report
+from calibration.images import NormalImages
 from calibration.record import load_active
+from calibration_records import calibration_record
 from pipeline.config_file import load_line, read_yaml
 from stages.bundle import load_bundle
 
@@ -142,3 +145,34 @@ def test_the_lines_paradigm_is_calibrated(tiny_line: Path, tmp_path: Path) -> No
         other = config.reconstruction.other_than(bundle.manifest.paradigm)
         thresholds.add(load_active(folder, bundle.id, "", other).threshold)
     assert len(thresholds) == 2
+
+
+def test_a_calibration_folder_that_cannot_be_written_is_found_before_the_work(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    folder = ("--set", f"calibration.folder={tmp_path}/file/calibration")
+    common = ("--config", tiny_line, "--parts", "20", "--false-reject-rate", "0.05")
+    assert run(*common, *folder) == 3
+    error = capsys.readouterr().err
+    assert "the calibration cannot be stored" in error
+    assert "drawing" not in error
+
+
+def test_a_seed_draws_parts_and_no_images_of_a_folder(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = ("--images", tmp_path, "--false-reject-rate", "0.05")
+    assert run("--config", tiny_line, *images, "--seed", "1") == 2
+    assert "--seed goes with --parts N" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, ""), (18, "others added"), (20, "these very")])
+def test_images_of_the_training_are_warned_of(count: int, text: str) -> None:
+    record = calibration_record(
+        used=20, maybe_trained_on=count, score_quantiles=dict.fromkeys(QUANTILES, 0.1)
+    )
+    told = report(record, NormalImages((), (), "folder"), Path("active.yaml"), "--line 3")
+    assert ("WARNING" in told) == bool(text)
+    assert text in told
+    assert "2 have\nnames of images" in told or count != 18

@@ -9,6 +9,7 @@ import pytest
 from calibration.images import (
     NormalImages,
     PreparedPart,
+    SkippedPart,
     collect,
     folder_parts,
     normal_files,
@@ -122,3 +123,12 @@ def test_simulated_parts_are_good_seeded_and_prepared() -> None:
     assert first.digest == again.digest != other.digest
     assert {part.image.shape for part in first.parts} == {(64, 64, 1)}
     assert len(first.parts) == 4
+
+
+def test_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "ri\udcdf.png"
+    file.write_bytes(b"no image")
+    (part,) = folder_parts(tmp_path, [file], FRAME)
+    assert isinstance(part, SkippedPart)
+    assert part.name == r"ri\xdf.png"
+    assert part.why.encode()

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from calibration.record import (
     ACTIVE,
     CalibrationRecord,
+    calibrate_command,
+    check_folder,
     load_active,
     load_line_calibration,
     load_record,
@@ -203,3 +205,28 @@ def test_the_shipped_calibration_is_as_it_was_written() -> None:
     folder = CONFIGS / "line_3" / "calibration"
     mend = "calibrate"
     assert [load_record(path, mend).line for path in folder.glob("*.yaml")] == [3]
+
+
+def test_the_command_names_the_recipe() -> None:
+    recipe = {"name": "lids", "bundle": "lids/bundle", "calibration": "lids/calibration"}
+    config = load_line(line_file(3), [("recipes", [recipe]), ("recipe", "lids")])
+    assert calibrate_command(config).startswith("calibrate_line --line 3 --set recipe=lids --parts")
+
+
+@pytest.mark.parametrize("changes", [{"name": "Another line"}, {"line": 4321}])
+def test_the_command_asks_for_the_file_of_a_line_without_a_number(changes: dict) -> None:
+    config = load_line(line_file(3), list(changes.items()))
+    assert calibrate_command(config).startswith("calibrate_line --config FILE --parts 200")
+
+
+def test_another_bundle_is_told_to_need_a_calibration_of_its_own(tmp_path: Path) -> None:
+    save_and_activate(tmp_path, record())
+    refused(tmp_path, "not the line's own needs a calibration of its own", "fff999")
+
+
+def test_a_folder_is_checked_without_a_trace(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(CalibrationError, match="cannot be stored"):
+        check_folder(tmp_path / "file" / "folder")

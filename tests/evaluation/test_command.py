@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 
 from calibration.command import main as calibrate
 from evaluation.command import main
+from evaluation.compare import compare
 from stages.bundle import load_bundle, save_bundle
 from stages.model_profiles import build_networks
 from stages.reconstruction.paradigms import PARADIGMS
@@ -303,3 +306,91 @@ def test_the_command_as_a_process(tiny_line: Path) -> None:
     assert "norm_guided" in done.stdout
     assert "reading: 12 images" in done.stderr
     assert "norm_guided: 12 images" in done.stderr
+
+
+def test_the_bundle_that_is_named_is_evaluated_in_place_of_the_recipes(
+    tiny_line: Path, tmp_path: Path
+) -> None:
+    file, other = tmp_path / "out.json", another_bundle(tiny_line, tmp_path / "other")
+    own = tiny_line.parent / "bundle"
+    recipe = f"[{{name: b, bundle: {own}, calibration: {tmp_path}/b}}]"
+    line = ("--config", tiny_line, "--set", f"recipes={recipe}", "--set", "recipe=b")
+    assert run(*line, "--bundle", other, "--parts", "2", "--json", file) == 0
+    assert json.loads(file.read_text())["bundle"] == load_bundle(other).id
+
+
+def test_figures_inside_the_report_are_refused_before_the_work(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report"
+    line = ("--config", tiny_line, "--parts", "2", "--report", report)
+    assert run(*line, "--json", report) == 2
+    assert "lies in the folder of --report" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", ["out.json", "report"])
+def test_one_place_that_is_lost_costs_neither_the_other_nor_the_table(
+    tiny_line: Path,
+    tmp_path: Path,
+    lost: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = {"out.json": tmp_path / "a" / "out.json", "report": tmp_path / "b" / "report"}
+    for place in places.values():
+        place.parent.mkdir()
+    monkeypatch.setattr("evaluation.command.compare", after(compare, places[lost].parent.rmdir))
+    options = ("--json", places["out.json"], "--report", places["report"])
+    assert run("--config", tiny_line, "--parts", "4", *options) == 1
+    told = capsys.readouterr()
+    assert f"{places[lost]}: cannot be written" in told.err
+    assert "norm_guided: each kind of defect" in told.out
+    assert [place.exists() for name, place in places.items() if name != lost] == [True]
+
+
+def after(work: Callable[..., Any], then: Callable[[], object]) -> Callable[..., Any]:
+    def both(*arguments: Any, **options: Any) -> Any:
+        found = work(*arguments, **options)
+        then()
+        return found
+
+    return both
+
+
+def test_the_files_are_written_before_a_table_that_nobody_reads(
+    tiny_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_arguments: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("evaluation.command.show", closed)
+    file = tmp_path / "out.json"
+    with pytest.raises(BrokenPipeError):
+        main(["--config", str(tiny_line), "--parts", "2", "--json", str(file)])
+    assert json.loads(file.read_text())["line"] == 3
+
+
+def test_a_kind_whose_name_is_not_utf_8_is_evaluated(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, data = tmp_path / "plain", tmp_path / "data\udcdf"
+    for kind in ("good", "rift"):
+        write_part(plain / f"test/{kind}/0.png", 0)
+    (plain / "test/rift").rename(plain / "test/ri\udcdf")
+    plain.rename(data)
+    file, report = tmp_path / "out.json", tmp_path / "report"
+    line = ("--config", tiny_line, "--dataset", data)
+    assert run(*line, "--json", file, "--report", report) == 0
+    assert r"ri\xdf" in capsys.readouterr().out
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert list(content["norm_guided"]["per_type"]) == [r"ri\xdf"]
+    assert r"data\xdf" in content["source"]
+    assert r"ri\xdf" in (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_seed_draws_parts_and_no_data_set(
+    tiny_line: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--config", tiny_line, "--dataset", tmp_path, "--seed", "1") == 2
+    assert "--seed goes with --parts N" in capsys.readouterr().err

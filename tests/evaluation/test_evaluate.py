@@ -155,3 +155,15 @@ def test_a_score_that_is_not_finite_ends_the_evaluation(tiny_line: Path) -> None
     inspector = BrokenInspector(load_bundle(tiny_line.parent / "bundle"), "cpu", "float32")
     with pytest.raises(InputError, match="part 0: the networks gave a score"):
         run(inspector, collected(), 2, Extremes(0), lambda _: None)
+
+
+def test_names_that_are_not_utf_8_can_be_written() -> None:
+    image = np.zeros((4, 4, 1), np.uint8)
+    part = LabelledPart("test/ri\udcdf/1.png", "ri\udcdf", image, None, "no mask 1\udcdf.png")
+    skipped = SkippedPart("ri\udcdf.png", "ri\udcdf.png is empty")
+    found = collect([part, skipped], {"ri\udcdf"}, "folder ri\udcdf", lambda _count: None)
+    assert found.source == r"folder ri\xdf"
+    assert found.kinds == (r"ri\xdf",)
+    assert found.parts[0].kind == r"ri\xdf"
+    repr_of_all = [*found.parts[0][:2], found.parts[0].mask_fault, *found.skipped[0]]
+    assert all(r"\xdf" in text and text.isascii() for text in repr_of_all)

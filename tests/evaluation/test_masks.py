@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
 
-from evaluation.masks import fit_mask
+from evaluation.masks import _weights, fit_mask
 from pipeline.config import Frame, Region
 
 FRAME = Frame(colour="grey", bit_depth=8, size_px="any", input_px=(64, 96))
@@ -98,3 +100,18 @@ def test_a_mask_that_grows_keeps_its_shape() -> None:
     grown = fit_mask(drawn, QUARTER)
     assert regions(grown) == 1
     assert abs(int(grown.sum()) - 64 * drawn.sum()) < 64
+
+
+@pytest.mark.parametrize(("source", "size"), [(1000, 256), (129, 64), (64, 64), (50, 64)])
+def test_weights_are_those_of_resizing_each_pixel_of_the_source(source: int, size: int) -> None:
+    how = cv2.INTER_AREA if size < source else cv2.INTER_LINEAR
+    whole = cv2.resize(np.eye(source, dtype=np.float32), (source, size), interpolation=how)
+    np.testing.assert_array_equal(_weights(source, size), whole)
+
+
+def test_a_mask_of_the_longest_side_takes_no_memory_by_its_square() -> None:
+    tracemalloc.start()
+    _weights(20_000, 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6

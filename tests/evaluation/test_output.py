@@ -7,10 +7,13 @@ import pytest
 
 from evaluation.output import (
     PAGE,
+    check_apart,
     check_file,
     check_report_folder,
+    each_tried,
     new_file,
     new_folder,
+    raise_all,
     write_text,
 )
 from pipeline.errors import ConfigError, LineError
@@ -116,3 +119,24 @@ def test_a_folder_that_fails_leaves_the_older_one(tmp_path: Path) -> None:
         break_off(folder, KeyboardInterrupt())
     assert [entry.name for entry in folder.iterdir()] == ["whole"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_figures_inside_the_report_that_replaces_them_are_refused(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    for inside in (report, report / "out.json", tmp_path / "other" / ".." / "report" / "out.json"):
+        with pytest.raises(ConfigError, match="lies in the folder of --report"):
+            check_apart(inside, report)
+    check_apart(tmp_path / "report.json", report)
+
+
+def test_one_that_cannot_be_written_does_not_stop_the_others(tmp_path: Path) -> None:
+    def fail(text: str) -> None:
+        raise ConfigError(text)
+
+    errors = each_tried(
+        lambda: fail("first"), lambda: write_text(tmp_path / "a", "text"), lambda: fail("second")
+    )
+    assert (tmp_path / "a").read_text() == "text"
+    with pytest.raises(ConfigError, match="first\nsecond"):
+        raise_all(errors)
+    raise_all([])

@@ -17,7 +17,7 @@ from evaluation.parity import BATCH_SIZES, TOLERANCES
 from evaluation.parity_gate import batch_sizes, modes_of, thread_counts
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line
-from pipeline.errors import CalibrationError
+from pipeline.errors import CalibrationError, LineError
 from stages.bundle import load_bundle
 
 CPU = torch.device("cpu")
@@ -108,6 +108,32 @@ def test_a_line_may_run_openvino_once_its_parity_is_shown(bench: Bench) -> None:
     assert load_calibration_for(*bench.model, word).id == record.id
 
 
+def test_what_is_accepted_is_kept_before_a_table_that_nobody_reads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_arguments: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("evaluation.command.show_parity", closed)
+    with pytest.raises(BrokenPipeError):
+        bench.gate("--accept")
+    assert bench.content["passed"] is True
+    assert len(list(bench.config.calibration.folder.glob("*.parity"))) == 1
+
+
+def test_figures_that_are_lost_do_not_cost_what_is_accepted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise LineError("no space left")
+
+    monkeypatch.setattr("evaluation.command.write_text", full)
+    assert bench.gate("--accept") == 1
+    told = capsys.readouterr()
+    assert "no space left" in told.err
+    assert "Accepted: " in told.out
+
+
 def test_nothing_is_kept_that_was_not_asked_for(bench: Bench) -> None:
     assert bench.gate() == 0
     assert list(bench.config.calibration.folder.glob("*.parity")) == []
@@ -163,7 +189,9 @@ def test_parity_needs_a_calibration_and_both_verdicts(
 ) -> None:
     uncalibrated = ["--config", str(tiny_line), "--set", f"calibration.folder={tmp_path}/none"]
     assert run(*uncalibrated, "--parity", "--parts", "2") == 3
-    assert "calibrate_line" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "calibrate_line" in error
+    assert "reading" not in error
     assert bench.gate(parts=1) == 2
     assert "give more parts, good and defective ones" in capsys.readouterr().err
 

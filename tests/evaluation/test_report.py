@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console
@@ -90,3 +91,17 @@ def test_without_calibration_it_says_why(make_evaluation) -> None:
     found = make_evaluation(counts=None)
     assert "No verdicts of bundle abc0: the line has no calibration yet" in shown(found)
     assert json.loads(as_json(found))["verdicts"] is None
+
+
+def test_the_tables_show_whole_names(make_evaluation) -> None:
+    kind = "blowholes_of_a_casting_that_cooled_too_fast"
+    found = make_evaluation(paradigms=("norm_guided", "iterative"))
+    figures = found.bundles[0].paradigms["norm_guided"]
+    named = replace(figures, per_type={kind: figures.overall})
+    bundle = replace(found.bundles[0], paradigms=dict.fromkeys(found.paradigms, named))
+    console = Console(file=StringIO(), width=80)
+    show(replace(found, bundles=(bundle,)), console)
+    text = console.file.getvalue()
+    assert "…" not in text
+    rows = [line.split("│")[1].strip() for line in text.splitlines() if line.count("│") == 9]
+    assert kind in "".join(rows)
