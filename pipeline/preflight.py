@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 from pipeline.command_line import line_parser, load_arguments_line
 from pipeline.config import LineConfig
 from pipeline.errors import LineError
 from pipeline.line import rows
+
+Check = Callable[[LineConfig], Any]
+Trial = Callable[[Any, LineConfig], None]
 
 
 @dataclass(frozen=True)
@@ -31,22 +36,32 @@ def check_line(config: LineConfig, subjects: Sequence[str] = ()) -> Iterator[Fin
     """Ask the module of every stage that has something to check: of all subjects, or of some.
 
     A module offers `CHECKS`: pairs of a subject and a function that raises LineError. A subject
-    that two stages depend on is checked once.
+    that two stages depend on is checked once. What its function returns, as the camera's frame, is
+    tried by the stages that receive it: `TRIALS` are pairs of a subject and a function of that and
+    the configuration that raises LineError.
     """
+    links = [link for row in reversed(rows(config)) for link in row.links]
+    modules = {link.name: importlib.import_module(link.module) for link in links}
     seen: set[str] = set()
-    for link in (link for row in reversed(rows(config)) for link in row.links):
-        checks: tuple[tuple[str, Callable[[LineConfig], None]], ...] = getattr(
-            importlib.import_module(link.module), "CHECKS", ()
-        )
+    for stage, module in modules.items():
+        checks: tuple[tuple[str, Check], ...] = getattr(module, "CHECKS", ())
         for subject, check in checks:
             if subject not in seen and (not subjects or subject in subjects):
                 seen.add(subject)
-                yield Finding(link.name, subject, _fault(check, config))
+                trials = _trials(subject, modules.values())
+                yield Finding(stage, subject, _fault(check, trials, config))
 
 
-def _fault(check: Callable[[LineConfig], None], config: LineConfig) -> LineError | None:
+def _trials(subject: str, modules: Iterable[ModuleType]) -> list[Trial]:
+    offered = (pair for module in modules for pair in getattr(module, "TRIALS", ()))
+    return [trial for about, trial in offered if about == subject]
+
+
+def _fault(check: Check, trials: Iterable[Trial], config: LineConfig) -> LineError | None:
     try:
-        check(config)
+        found = check(config)
+        for trial in trials:
+            trial(found, config)
     except LineError as error:
         return error
     return None

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline import config as configuration
 from pipeline.errors import FrameError, InputError
 from pipeline.messages import Truth
+from pipeline.names import printable
 from stages.acquisition.shot import Clock, Shot
 from stages.image_files import image_files, read_image
 
@@ -57,7 +58,7 @@ class FolderCamera:
         return Shot(
             image=image,
             fault=fault,
-            source=str(path),
+            source=printable(str(path)),
             truth=truth_of(path),
             captured_monotonic_ns=self._clock.monotonic_ns(),
             captured_wall_ns=self._clock.wall_ns(),
@@ -70,7 +71,7 @@ class FolderCamera:
         try:
             return read_image(path, self._max_megapixels), None
         except FrameError as error:
-            return None, FrameError(error.reason, f"{path.name}: {error}")
+            return None, FrameError(error.reason, f"{printable(path.name)}: {error}")
 
     def _try_files(self) -> None:
         """One readable file is enough; unreadable ones become UNINSPECTED parts later."""
@@ -96,7 +97,7 @@ def truth_of(path: Path) -> Truth | None:
     if kind.name == "good":
         return Truth(defective=False)
     if split.name == "test" and _is_mvtec(split.parent):
-        return Truth(defective=True, kind=kind.name)
+        return Truth(defective=True, kind=printable(kind.name))
     return None
 
 

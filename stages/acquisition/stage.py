@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.errors import LineError
 from pipeline.messages import Message
 from pipeline.stage import NEVER_NS, Stage, StageContext
 from stages.acquisition.camera import Camera, open_camera
+from stages.acquisition.folder import TRIED_AT_OPEN
 from stages.acquisition.sequence import SequenceCounter
 from stages.acquisition.source import CaptureRule, PartSource
 
@@ -72,17 +75,29 @@ class AcquisitionStage:
             self._camera.close()
 
 
-def check_camera(config: LineConfig) -> None:
-    """Whether the camera gives a frame. Raises InputError, ConfigError or LineError."""
+def check_camera(config: LineConfig) -> np.ndarray:
+    """The camera's first readable frame, as in a Shot. Raises InputError, ConfigError or LineError
+    where it gives none.
+    """
     camera = open_camera(config)
     try:
-        shot = camera.read(1, timeout_s=CHECK_TIMEOUT_S)
-        if shot is None:
-            raise LineError(camera.warning or f"no frame within {CHECK_TIMEOUT_S:g} s")
-        if shot.fault is not None:
-            raise LineError(f"{shot.source}: {shot.fault}")
+        return _first_frame(camera)
     finally:
         camera.close()
+
+
+def _first_frame(camera: Camera) -> np.ndarray:
+    """A live camera has one try; of files, those that are broken cost their own parts only."""
+    fault = ""
+    tries = 1 if camera.live else TRIED_AT_OPEN
+    for sequence in range(1, tries + 1):
+        shot = camera.read(sequence, timeout_s=CHECK_TIMEOUT_S)
+        if shot is None:
+            break
+        if shot.image is not None:
+            return shot.image
+        fault = f"{shot.source}: {shot.fault}"
+    raise LineError(fault or camera.warning or f"no frame within {CHECK_TIMEOUT_S:g} s")
 
 
 CHECKS = (("camera", check_camera),)

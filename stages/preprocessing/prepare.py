@@ -37,13 +37,21 @@ def prepare(image: np.ndarray, frame: Frame, view_px: int) -> Prepared:
     longest side is at most `view_px`. Raises FrameError: FRAME_SIZE, FRAME_DEPTH, FRAME_BLACK or
     FRAME_SATURATED, the last two judged within the region of interest.
     """
-    _check_layout(image)
-    _check_size(image, frame)
-    _check_depth(image, frame.bit_depth)
+    check_frame(image, frame)
     region = _cut(image, frame)
     _check_light(region, frame)
     colours = _to_colour(_to_8_bit(region, frame.bit_depth), frame.colour)
     return Prepared(_resized(colours, *frame.input_px), _view(colours, view_px))
+
+
+def check_frame(image: np.ndarray, frame: Frame) -> None:
+    """Whether a frame has the channels, size and depth that the line expects, whatever its light.
+
+    Raises FrameError: FRAME_SIZE or FRAME_DEPTH.
+    """
+    _check_layout(image)
+    _check_size(image, frame)
+    _check_depth(image, frame.bit_depth)
 
 
 def preparation_settings(frame: Frame) -> dict[str, str | int | list[int] | None]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.errors import FrameError
 from pipeline.messages import CapturedFrame, Failure, Message, PreparedFrame
 from pipeline.stage import Stage, StageContext
-from stages.preprocessing.prepare import prepare, view_of_refused
+from stages.preprocessing.prepare import check_frame, prepare, view_of_refused
 
 NAME = "preprocessing"
 
@@ -58,6 +59,17 @@ class PreprocessingStage:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def check_camera_frame(image: np.ndarray, config: LineConfig) -> None:
+    """Whether the camera's frame is one that the line is set up for. Raises FrameError.
+
+    Its light is not judged: before the start there need not be any.
+    """
+    check_frame(image, config.frame)
+
+
+TRIALS = (("camera", check_camera_frame),)
 
 
 def build(context: StageContext) -> Stage:

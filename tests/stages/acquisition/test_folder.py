@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,25 @@ def test_a_broken_file_is_a_part_with_a_fault(
     after = camera.read(3, 0)
     assert after is not None
     assert after.fault is None
+
+
+def test_names_that_are_not_utf_8_are_shown_with_their_bytes(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    folder = folder_of(tmp_path, ["test/good/1.png", "test/kind/1.png", "test/kind/2.png"])
+    (folder / "test" / "kind" / "2.png").write_bytes(b"")
+    for name in ("1", "2"):
+        latin_1 = folder / "test" / "kind" / os.fsdecode(b"Geh\xe4use_%s.png" % name.encode())
+        (folder / "test" / "kind" / f"{name}.png").rename(latin_1)
+    (folder / "test" / "kind").rename(folder / "test" / os.fsdecode(b"Riss gro\xdf"))
+    camera = opened(folder, clock)
+    readable, broken = camera.read(2, 0), camera.read(3, 0)
+    assert readable is not None
+    assert readable.image is not None
+    assert readable.source == f"{folder}/test/Riss gro\\xdf/Geh\\xe4use_1.png"
+    assert readable.truth == Truth(defective=True, kind="Riss gro\\xdf")
+    assert broken is not None
+    assert str(broken.fault) == "Geh\\xe4use_2.png: the file is empty"
 
 
 def test_a_file_that_vanished_is_a_part_with_a_fault(tmp_path: Path, clock: FakeClock) -> None:

@@ -22,6 +22,7 @@ from pipeline.control import LineOrder, LineState
 from pipeline.errors import ConfigError, InputError, LineError
 from pipeline.messages import Announcement, CapturedFrame, Failure, Message, Reason
 from pipeline.stage import NEVER_NS, StageContext
+from stages.acquisition.camera import Camera, open_camera
 from stages.acquisition.stage import AcquisitionStage, build, check_camera
 
 CAPTURE = LineOrder("s", LineState.RUNNING, "", 0, capture=True)
@@ -151,6 +152,30 @@ def test_the_check_takes_one_frame(make_config: Callable[..., LineConfig], tmp_p
     check_camera(load_line(line_file(3), [("camera", folder)]))
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     with pytest.raises(LineError, match=r"a\.png"):
+        check_camera(load_line(line_file(3), [("camera", folder)]))
+
+
+def test_the_check_gives_the_first_frame_that_can_be_read(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    assert cv2.imwrite(str(tmp_path / "3.png"), np.full((64, 64), 99, np.uint8))
+    folder = {"kind": "folder", "folder": str(tmp_path), "rate_hz": None, "repeat": True}
+    assert (check_camera(load_line(line_file(3), [("camera", folder)])) == 99).all()
+
+
+def test_files_that_break_once_the_camera_is_open_fail_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cv2.imwrite(str(tmp_path / "1.png"), np.full((64, 64), 99, np.uint8))
+
+    def open_and_break(config: LineConfig) -> Camera:
+        camera = open_camera(config)
+        (tmp_path / "1.png").write_bytes(b"")
+        return camera
+
+    monkeypatch.setattr("stages.acquisition.stage.open_camera", open_and_break)
+    folder = {"kind": "folder", "folder": str(tmp_path), "rate_hz": None, "repeat": True}
+    with pytest.raises(LineError, match=r"1\.png: the file is empty"):
         check_camera(load_line(line_file(3), [("camera", folder)]))
 
 

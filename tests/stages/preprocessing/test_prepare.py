@@ -11,7 +11,12 @@ import pytest
 from pipeline.config import Frame, Region
 from pipeline.errors import FrameError
 from pipeline.messages import Reason
-from stages.preprocessing.prepare import preparation_settings, prepare, view_of_refused
+from stages.preprocessing.prepare import (
+    check_frame,
+    preparation_settings,
+    prepare,
+    view_of_refused,
+)
 
 
 def frame(**changes: Any) -> Frame:
@@ -220,6 +225,19 @@ def test_a_saturated_frame_has_too_many_pixels_at_full_scale(
 def test_no_level_is_too_dark_where_black_below_is_zero() -> None:
     prepared = prepare(np.zeros((100, 100, 4), np.uint8), frame(black_below=0.0), 90)
     assert not prepared.image.any()
+
+
+def test_a_frame_can_be_checked_without_its_light() -> None:
+    check_frame(np.zeros((100, 100), np.uint8), frame())
+    for image in (picture(15, 400), picture(channels=2), picture().astype(np.uint16)):
+        with pytest.raises(FrameError) as prepared:
+            prepare(image, frame(), 90)
+        with pytest.raises(FrameError) as checked:
+            check_frame(image, frame())
+        assert (checked.value.reason, str(checked.value)) == (
+            prepared.value.reason,
+            str(prepared.value),
+        )
 
 
 def test_light_is_judged_within_the_region() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
 from pipeline.control import LineOrder, LineState, StageReport
 from pipeline.messages import CapturedFrame, Failure, Part, PreparedFrame, Reason, Stamp
+from pipeline.preflight import check_line
 from pipeline.stage import StageContext
 from pipeline.wire import Decoder, Encoder
 from stages.preprocessing.stage import PreprocessingStage, build
@@ -103,6 +107,28 @@ def test_frames_as_they_come_off_the_wire_are_not_written_to(stage: Preprocessin
     assert not read.image.flags.writeable
     (prepared,) = stage.take([read])
     assert isinstance(prepared, PreparedFrame)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, "None"),
+        ({"camera.size_px": [256, 128]}, "128 x 256 pixels: the line expects 512 x 512"),
+        ({"frame.bit_depth": 12}, "uint8 samples: a line of 12 bits expects uint16"),
+    ],
+)
+def test_the_check_before_the_start_compares_the_cameras_frame(
+    changes: dict[str, Any], fault: str
+) -> None:
+    (camera,) = check_line(load_line(line_file(3), list(changes.items())), ["camera"])
+    assert (camera.subject, str(camera.fault)) == ("camera", fault)
+
+
+def test_the_check_before_the_start_needs_no_light(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "1.png"), np.zeros((512, 512), np.uint8))
+    folder = {"kind": "folder", "folder": str(tmp_path), "rate_hz": None}
+    (camera,) = check_line(load_line(line_file(3), [("camera", folder)]), ["camera"])
+    assert camera.fault is None
 
 
 def test_nothing_is_due_by_time(stage: PreprocessingStage) -> None:
