@@ -20,8 +20,11 @@ from stages.lanes.flight import Flight
 T = TypeVar("T", bound=Message)
 R = TypeVar("R")
 
-DEPTH = 2
-"""Batches that may be in flight when the next one is taken."""
+DEPTH = 1
+"""Batches that may be in flight when the next one is taken: it is uploaded while that one computes.
+With more, a batch would wait on the device longer than it takes there, its parts be taken for slow
+ones, and parts refused that could have been served.
+"""
 
 
 class InFlight(Generic[T, R]):

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -82,6 +82,10 @@ class _Streams:
 class _Call:
     """The function on inputs that stay in one place, called or replayed."""
 
+    possible: ClassVar[bool] = True
+    """Whether a graph may be made in this process: a capture that fails may leave PyTorch's
+    allocator within it, where every other one would fail, too."""
+
     def __init__(self, execution: Execution, function: Function, inputs: Sequence[Tensor]) -> None:
         self.inputs = tuple(inputs)
         self._execution, self._function = execution, function
@@ -93,23 +97,35 @@ class _Call:
         """Make a graph of the function, in memory that graphs replayed one by one may share.
 
         Where that fails, be it for an operation that no graph may hold or for want of memory, the
-        function is called instead, and the log says so; false. A device that has failed fails in
-        that call again.
+        function is called instead, and the log says so; false. What waits for the device is found
+        out before. A device that has failed fails in that call again.
         """
         with self._execution.run(), torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
                 self._function(*self._views)
+            if not _Call.possible:
+                return False
+            try:
+                with _waiting_refused():
+                    self._function(*self._views)
+            except RuntimeError as error:
+                self._say_called(error)
+                return False
             try:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, pool=memory, stream=stream):
                     self._outputs = self._function(*self._views)
             except RuntimeError as error:  # an AcceleratorError and an OutOfMemoryError are such
-                size = len(self._views[0])
-                LOG.warning("no CUDA graph for batches of %d, called instead: %s", size, error)
+                self._say_called(error)
                 self._outputs = ()
+                _Call.possible = False
                 return False
         self._graph = graph
         return True
+
+    def _say_called(self, error: RuntimeError) -> None:
+        size = len(self._views[0])
+        LOG.warning("no CUDA graph for batches of %d, called instead: %s", size, error)
 
     def __call__(self) -> tuple[Tensor, ...]:
         """Queue the function on the present stream; its outputs, until the next call."""
@@ -222,6 +238,17 @@ class _CudaFlight:
             arrays = tuple(host.numpy()[: self._rows].copy() for host in slot.host_out)
             self._landed = arrays, timing
         return self._landed
+
+
+@contextmanager
+def _waiting_refused() -> Iterator[None]:
+    """Inside, PyTorch raises RuntimeError where the CPU would wait for the device."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ The reconstruction is (B, C, H, W) float32 in [-1, 1].
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Literal, Protocol
 
@@ -158,7 +159,7 @@ def ddim(
 ) -> Tensor:
     """DDIM (Song et al., 2021) from t_big in `ddim_steps` passes of the network."""
     x_t = q_sample(x_0, noise[1], schedule.alpha_bar(_time_steps(settings.t_big, x_0)))
-    for t, t_to in pairwise((*_way_down(schedule, settings, settings.ddim_steps), -1)):
+    for t, t_to in pairwise((*_way_down(settings, settings.ddim_steps), -1)):
         steps, steps_to = _time_steps(t, x_0), _time_steps(t_to, x_0)
         alpha_bar_t, alpha_bar_to = schedule.alpha_bar(steps), schedule.alpha_bar(steps_to)
         sigma = ddim_sigma(alpha_bar_t, alpha_bar_to, settings.ddim_eta)
@@ -173,7 +174,7 @@ def iterative(
 ) -> Tensor:
     """Ancestral sampling (3) from t_big, step by step; the last step, without noise, is (6)."""
     x_t = q_sample(x_0, noise[1], schedule.alpha_bar(_time_steps(settings.t_big, x_0)))
-    *way, last = _way_down(schedule, settings, settings.t_big + 1)
+    *way, last = _way_down(settings, settings.t_big + 1)
     for t in way:
         steps = _time_steps(t, x_0)
         beta_t, alpha_bar_t = schedule.beta(steps), schedule.alpha_bar(steps)
@@ -202,22 +203,25 @@ def fresh_noise(name: str, settings: DiffusionSettings) -> bool:
     return name == "iterative" or (name == "ddim" and settings.ddim_eta > 0)
 
 
-def _way_down(schedule: Schedule, settings: DiffusionSettings, passes: int) -> list[int]:
+def _way_down(settings: DiffusionSettings, passes: int) -> list[int]:
     """At most `passes` time steps from t_big, evenly spaced, each smaller than the one before."""
-    span = settings.t_big - _least_step(schedule, settings) + 1
+    span = settings.t_big - _least_step(settings) + 1
     count = min(passes, span)
     return [settings.t_big - index * span // count for index in range(count)]
 
 
-def _least_step(schedule: Schedule, settings: DiffusionSettings) -> int:
+@cache
+def _least_step(settings: DiffusionSettings) -> int:
     """The time step from which the last noise goes at once: 0, but for an image-predicting network.
 
     What that one says of less noise than LARGEST_ALPHA_BAR leaves is bounded (`noise_model`), so
-    that going on step by step would leave some of the noise in the image.
+    that going on step by step would leave some of the noise in the image. Found once, and on the
+    CPU: a schedule on a GPU would be waited for, in the midst of a CUDA graph.
     """
     if settings.predicts == "noise":
         return 0
-    return min(int((schedule.alpha_bars > LARGEST_ALPHA_BAR).sum()), settings.t_big)
+    alpha_bars = settings.make_schedule().alpha_bars
+    return min(int((alpha_bars > LARGEST_ALPHA_BAR).sum()), settings.t_big)
 
 
 def _time_steps(t: int, x_0: Tensor) -> Tensor:

@@ -69,6 +69,79 @@ def next_message(inlet: Inlet) -> Message:
     return message
 
 
+class Dying:
+    """In place of the encoder: frames whose consumer goes after the first was taken."""
+
+    def __init__(self, frames: list[Any], go: Callable[[], None]) -> None:
+        self._frames, self._go = frames, go
+
+    def encode(self, _message: Message) -> Dying:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self._frames[0]
+        self._go()
+        yield from self._frames[1:]
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5])
+def test_of_a_message_whose_consumer_goes_within_it_nothing_is_left(
+    wires: Wires, until: Until, frames: int
+) -> None:
+    outlet, inlet = wires.outlet(), wires.inlet()
+    until(outlet.room)
+    encoder = outlet._encoder
+    with outlet.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+
+        def go() -> None:
+            inlet.close()
+            assert monitor.poll(5000), "the consumer was not missed"
+            outlet.room()
+
+        outlet._encoder = Dying([b"x" * 9000] * frames, go)
+        outlet.send(frame(1))  # taken for sent or not, as the socket notices it
+        outlet.socket.disable_monitor()
+    outlet._encoder = encoder
+    following = wires.inlet()
+    until(outlet.room)
+    assert outlet.send(frame(2))
+    read = next_message(following)
+    assert isinstance(read, CapturedFrame)
+    assert read.part.sequence == 2
+
+
+class Refusing:
+    """In place of a socket: its consumer goes while the second frame is sent."""
+
+    def __init__(self) -> None:
+        self.more: list[bool] = []
+
+    def getsockopt(self, _option: int) -> int:
+        return zmq.POLLOUT
+
+    def send(self, _frame: object, flags: int, copy: bool) -> None:
+        self.more.append(bool(flags & zmq.SNDMORE))
+        if len(self.more) == 2:
+            raise zmq.Again
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_message_that_is_not_taken_whole_is_kept_and_its_other_frames_are_given_up(
+    wires: Wires,
+) -> None:
+    outlet, refusing = wires.outlet(), Refusing()
+    outlet.close()
+    outlet._socket = refusing
+    assert not outlet.send(frame(1))
+    assert refusing.more[-1] is False, "the socket drops what comes before the end of the message"
+    assert len(refusing.more) > 2
+
+
 def test_frames_cross_a_socket_whole_and_read_only(wires: Wires, until: Until) -> None:
     outlet, inlet = wires.outlet(), wires.inlet()
     until(outlet.room)

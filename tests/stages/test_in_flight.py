@@ -100,9 +100,8 @@ def test_a_later_batch_waits_for_the_one_before(in_flight_of: InFlightOf, flight
     in_flight.add([frame(1)], flights[0])
     in_flight.add([frame(2)], flights[1])
     flights[1].is_there = True
-    assert landed(in_flight) == []
-    flights[0].is_there = True
     assert landed(in_flight) == [1, 2]
+    assert flights[0].is_there, "it was waited for"
 
 
 def test_no_more_than_the_depth_stay_in_flight(in_flight_of: InFlightOf, flights):

@@ -68,6 +68,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda _mode: None)
+    monkeypatch.setattr(cuda._Call, "possible", True)
     monkeypatch.setattr(cuda, "_Streams", lambda _device: SimpleNamespace(compute=None))
     monkeypatch.setattr(cuda, "_Program", CalledProgram)
     return monkeypatch
@@ -92,6 +95,35 @@ def test_what_cannot_be_captured_is_called_and_not_captured_again(
     assert refusing.tried == 1
     (record,) = caplog.records
     assert record.getMessage() == f"no CUDA graph for batches of 4, called instead: {error}"
+
+
+def test_after_a_capture_that_failed_no_other_lane_tries_one(no_gpu: pytest.MonkeyPatch):
+    refusing = Refusing(torch.OutOfMemoryError("CUDA out of memory"))
+    no_gpu.setattr(torch.cuda, "graph", refusing)
+    for _ in range(2):
+        lane = CudaLane(Execution("cpu", "float32"), doubled, [ROW], capturable=True)
+        lane.submit(batches(1)[0])
+    assert refusing.tried == 1
+
+
+def test_what_waits_for_the_device_is_found_out_before_any_capture(
+    no_gpu: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    modes, refusing = [0], Refusing(AssertionError("not to be captured"))
+    no_gpu.setattr(torch.cuda, "graph", refusing)
+    no_gpu.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    no_gpu.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+
+    def waiting(images: Tensor) -> tuple[Tensor]:
+        if modes[-1] == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
+        return doubled(images)
+
+    lane = CudaLane(Execution("cpu", "float32"), waiting, [ROW], capturable=True)
+    assert len(lane.submit(batches(2)[0])) == 1
+    assert (refusing.tried, modes) == (0, [0, "error", 0])
+    assert "called a synchronizing CUDA operation" in caplog.text
+    assert cuda._Call.possible, "other functions may have graphs"
 
 
 def test_a_device_that_has_failed_is_not_taken_for_a_function_without_a_graph(
