@@ -14,9 +14,12 @@ from pathlib import Path
 from pipeline.command_line import images_override, line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
 from pipeline.console import onlooker
+from pipeline.data_folder import owned_data_folder
 from pipeline.errors import ConfigError, LineError
 from pipeline.line import rows
 from pipeline.logs import open_log
+from pipeline.loopback import port_fault
+from pipeline.output_file import check_can_write
 from pipeline.preflight import check_line
 from pipeline.run_folder import RunFolder
 from pipeline.summary import RunSummary
@@ -101,12 +104,16 @@ def _check(config: LineConfig) -> int:
 
 
 def _run(config: LineConfig, options: argparse.Namespace) -> int:
+    if options.summary is not None:
+        check_can_write("--summary", options.summary)
     folder = RunFolder(config)
     folder.open()
     fault: LineError | None = None
     try:
-        log = open_log(config, "supervisor", options.verbose)
-        with onlooker(options.plain or options.verbose) as view:
+        with owned_data_folder(config), onlooker(options.plain or options.verbose) as view:
+            if "broker" not in options.by_hand:
+                _check_broker_port(config)
+            log = open_log(config, "supervisor", options.verbose)
             supervisor = Supervisor(
                 config,
                 folder,
@@ -128,6 +135,14 @@ def _run(config: LineConfig, options: argparse.Namespace) -> int:
     if fault is not None:
         raise fault
     return 0
+
+
+def _check_broker_port(config: LineConfig) -> None:
+    """Another program on the port of the line's own broker is still there at every restart."""
+    broker = config.mqtt.broker
+    fault = port_fault(broker.port) if broker.kind == "embedded" else None
+    if fault is not None:
+        raise ConfigError(fault)
 
 
 def _report(summary: RunSummary, options: argparse.Namespace) -> None:

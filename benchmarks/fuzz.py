@@ -31,8 +31,8 @@ from benchmarks.table import text_table
 from benchmarks.tapped_line import PATIENCE_S, TappedLine, consumers
 from pipeline.command_line import line_parser, load_arguments_line, run_command, whole_number
 from pipeline.config import LineConfig
+from pipeline.loopback import HOST
 from pipeline.messages import Verdict
-from plc.loopback import HOST
 from reject_log.store import ReadStore, database_path
 
 SPOILT_SHARE = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.config_file import line_file, load_line, parse_override
 from pipeline.errors import ConfigError, LineError
+
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code of a command that Ctrl-C has ended, as shells give it."""
 
 
 def plain_parser(prog: str, description: str | None, epilog: str = "") -> argparse.ArgumentParser:
@@ -117,9 +121,16 @@ def share(text: str) -> float:
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command's body; a LineError becomes one message and its exit code."""
+    """Run a command's body; a LineError, and Ctrl-C, become one message and an exit code."""
     try:
         return command()
     except LineError as error:
-        print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+
+
+def _complain(text: str) -> None:
+    print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {text}", file=sys.stderr)

@@ -311,7 +311,7 @@ class LineConfig(Section):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     """Name that people give the line."""
     data_folder: ConfigPath
-    """Folder of the line's ledger, reject log and log files."""
+    """Folder of the line's ledger, reject log and log files, and of no other line's."""
     run_folder: ConfigPath | None = None
     """Folder of sockets and lock, at most 67 bytes; null chooses one private to the user."""
     camera: SimulatedCamera | FolderCamera | StreamCamera = Field(discriminator="kind")

@@ -122,8 +122,10 @@ def _override(data: dict[str, Any], key_path: str, value: Any, path: Path) -> No
 
 def _missing(path: Path) -> str:
     known = sorted(file.name for file in path.parent.glob("line_*.yaml"))
-    have = f"; {path.parent} has {', '.join(known)}" if known else ""
-    return f"{path}: no such configuration file{have}. Copy one of them to start a new line."
+    missing = f"{path}: no such configuration file"
+    if not known:
+        return missing
+    return f"{missing}; {path.parent} has {', '.join(known)}. Copy one of them to start a new line."
 
 
 def _explain(item: ErrorDetails, data: dict[str, Any]) -> str:

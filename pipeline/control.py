@@ -155,7 +155,8 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
     while something outside is wrong (a broker away, a camera lost), else empty. `alarm`: one
     sentence while parts or the PLC suffer from it, which makes the line DEGRADED. `requests`:
     commands that wait for their answers. `refused`: messages from outside the line that could not
-    be used. `unrecorded`: verdicts that the reject log lacks at the end.
+    be used. `unrecorded`: verdicts that the reject log lacks at the end. `lost`: verdicts that the
+    ledger's disk never took.
     """
 
     last_sequence: Number = 0
@@ -168,6 +169,7 @@ class StageReport(Struct, frozen=True, forbid_unknown_fields=True):
     requests: tuple[Request, ...] = ()
     refused: int = 0
     unrecorded: int = 0
+    lost: int = 0
 
 
 class StageLoad(Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.config import LineConfig
+from pipeline.errors import ConfigError
 from pipeline.messages import Part
 
 
@@ -51,16 +52,25 @@ def log_path(config: LineConfig, process: str) -> Path:
 
 
 def open_log(config: LineConfig, process: str, verbose: bool = False) -> logging.Logger:
-    """Set up the log of this process; `verbose` also writes plain lines to the terminal."""
-    config.log_folder.mkdir(parents=True, exist_ok=True)
+    """Set up the log of this process; `verbose` also writes plain lines to the terminal.
+
+    Raises ConfigError where the file cannot be written.
+    """
     root = logging.getLogger()
     root.setLevel(config.logging.level.upper() if not verbose else "DEBUG")
-    file = logging.handlers.RotatingFileHandler(
-        log_path(config, process),
-        maxBytes=int(config.logging.max_mb * 1e6),
-        backupCount=config.logging.files,
-        encoding="utf-8",
-    )
+    try:
+        config.log_folder.mkdir(parents=True, exist_ok=True)
+        file = logging.handlers.RotatingFileHandler(
+            log_path(config, process),
+            maxBytes=int(config.logging.max_mb * 1e6),
+            backupCount=config.logging.files,
+            encoding="utf-8",
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"the log of {process} cannot be written: {error.strerror} ({error.filename}); mend "
+            "the folder's rights or its disk, or set data_folder"
+        ) from error
     file.setFormatter(JsonLines(process))
     root.handlers = [file]
     if verbose:

@@ -19,7 +19,8 @@ class RunSummary(msgspec.Struct, frozen=True):
 
     `stages`: the batches of each process that had any, since it was last started. `gpus`: those
     that the line computes on. `refused`: messages that each process could not use, since it was
-    last started. `unrecorded`: verdicts that the reject log does not have yet.
+    last started. `unrecorded`: verdicts that the reject log does not have yet. `lost`: verdicts
+    that the ledger's disk never took, and that the reject log will not have.
     """
 
     line: int
@@ -29,6 +30,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     gpus: tuple[GpuSummary, ...] = ()
     refused: dict[str, int] = {}
     unrecorded: int = 0
+    lost: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The mapping that `--summary FILE` writes."""
@@ -48,6 +50,7 @@ class RunSummary(msgspec.Struct, frozen=True):
             "gpus": msgspec.to_builtins(self.gpus),
             "refused": self.refused,
             "unrecorded": self.unrecorded,
+            "lost": self.lost,
         }
 
     def write(self, file: Path) -> None:
@@ -84,5 +87,10 @@ class RunSummary(msgspec.Struct, frozen=True):
             lines.append(
                 f"  {self.unrecorded} verdicts are not in the reject log yet: the next start "
                 "records them from the ledger"
+            )
+        if self.lost:
+            lines.append(
+                f"  {self.lost} verdicts could not be written to the ledger and will not be in the "
+                "reject log; free space on its disk, or mend it"
             )
         return "\n".join(line for line in lines if line.strip())

@@ -322,6 +322,7 @@ class Supervisor:
             self._gpus.summaries(),
             self._refusals(),
             sum(w.beat.report.unrecorded for w in self._workers("recorder") if w.beat is not None),
+            sum(w.beat.report.lost for w in self._workers("decision") if w.beat is not None),
         )
 
     def _refusals(self) -> dict[str, int]:

@@ -18,8 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pipeline.config import EmbeddedBroker, ExternalBroker, Mqtt, Tls
 from pipeline.errors import ConfigError
+from pipeline.loopback import HOST
 from plc.certificates import check_private, explain_tls, tls_context
-from plc.loopback import HOST
 
 CONNECT_TIMEOUT_S = 2.0
 

@@ -13,9 +13,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from pipeline.config import EmbeddedBroker, Mqtt
 from pipeline.errors import ConfigError
+from pipeline.loopback import port_fault
 from plc.access import Access, access_of, explain
 from plc.certificates import certificate_end, certificate_fault, tls_context
-from plc.loopback import port_fault
 
 ALERT_S = 1.0
 """Longest wait for a broker's reason to close a connection."""

@@ -18,9 +18,9 @@ from amqtt.contexts import BrokerConfig, ListenerConfig
 
 from pipeline.control import LineOrder, StageReport
 from pipeline.errors import LineError
+from pipeline.loopback import HOST, bind_fault, port_fault
 from pipeline.messages import Message
 from pipeline.stage import Stage, StageContext
-from plc.loopback import HOST, bind_fault, port_fault
 
 START_S = 10.0
 """Longest time until the port listens; 0.03 s is usual."""

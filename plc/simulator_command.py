@@ -20,7 +20,7 @@ from pipeline.command_line import (
     whole_number,
 )
 from pipeline.control import Command
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LineError
 from plc.check import connection_fault
 from plc.credentials import add_credentials, credentials, plc_access
 from plc.incoming import check_values
@@ -42,7 +42,8 @@ commands, for --send and, with --stdin, one a line:
   select_recipe NAME  next_batch NAME  set_encoder POSITION SPEED
 
 exit codes:
-  0  no gate was fired wrongly      1  a good part was rejected, or a verdict changed
+  0  no gate was fired wrongly
+  1  a good part was rejected, a verdict changed, or no message of the line came
 """
 
 
@@ -101,6 +102,7 @@ def _run(options: argparse.Namespace) -> int:
     print(report.text())
     if options.json is not None:
         _write(report, options.json)
+    _require_a_line(report)
     return 1 if report.gate.wrong or report.gate.contradictions else 0
 
 
@@ -122,6 +124,15 @@ def _operate(
             return
         if options.parts is not None and simulator.register.behind >= options.parts:
             return
+
+
+def _require_a_line(report: SimulatorReport) -> None:
+    """Without a line no gate is wrong, which proves nothing. Raises LineError."""
+    if not (report.states or report.heartbeats or report.gate.parts):
+        raise LineError(
+            f"no message of line {report.line} came that could be read: is it running, and are "
+            "host, port and topic_root right?"
+        )
 
 
 def read_words(text: str) -> tuple[Command, dict[str, str | float]]:

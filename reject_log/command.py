@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import InputError
 from pipeline.messages import Reason, Verdict
 from reject_log.images import images_folder
 from reject_log.listing import as_json, local_time, sheet, table, totals
@@ -18,6 +18,8 @@ from reject_log.since import parse_since
 from reject_log.store import ReadStore, database_path
 
 TABLE_ROWS = 50
+MOST_PARTS = 10**12
+"""More than any log holds; the database's own numbers end at 2^63."""
 _OUT_OF_THE_LINE = (Verdict.REJECT, Verdict.UNINSPECTED)
 _EPILOG = """examples:
   reject_log --line 3                                    rejects of the last 8 hours
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", metavar="PART_ID", help="all that is known of one part")
     parser.add_argument(
         "--limit",
-        type=int,
+        type=_number_of_parts,
         metavar="N",
         help=f"the newest N parts only; 0 for all. Default {TABLE_ROWS}, with --json all",
     )
@@ -72,10 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _number_of_parts(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= MOST_PARTS:
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a number of parts up to {MOST_PARTS}, or 0 for all"
+        )
+    return value
+
+
 def _run(arguments: argparse.Namespace) -> int:
     since_wall_ns = parse_since(arguments.since, time.time_ns())
-    if arguments.limit is not None and arguments.limit < 0:
-        raise ConfigError(f"--limit {arguments.limit}: expected a number of parts, or 0 for all")
     config = load_arguments_line(arguments)
     with ReadStore(database_path(config)) as store:
         if arguments.part:

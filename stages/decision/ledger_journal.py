@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -37,7 +37,8 @@ MOST_KEPT = 50_000
 class LedgerJournal:
     """Writes a ledger's lines. What a failing disk does not take is kept, and written later.
 
-    `fault`: a sentence while the disk fails, else empty. `lost`: lines that could not be kept.
+    `fault`: a sentence while the disk fails, else empty. `lost`: lines that could not be kept, and
+    `lost_verdicts` among them.
     """
 
     def __init__(self, folder: Path, session: str, ledger: Ledger, log: logging.Logger) -> None:
@@ -48,7 +49,7 @@ class LedgerJournal:
         self._retry_ns = 0
         self._lines = 0
         self._gap = False
-        self.lost = 0
+        self.lost = self.lost_verdicts = 0
         self.fault = ""
         if not segments_with_lines(folder, session):
             self._kept.extend(ledger.snapshot())
@@ -80,7 +81,7 @@ class LedgerJournal:
         room = max(0, MOST_KEPT - len(self._kept))
         self._kept.extend(lines[:room])
         if len(lines) > room:
-            self.lost += len(lines) - room
+            self._lose(lines[room:])
             self._gap = True
 
     def mend(self, now_monotonic_ns: int) -> None:
@@ -93,12 +94,16 @@ class LedgerJournal:
         """Write what waits, if the disk takes it now, and close the file."""
         while self.fault and self._write_kept():
             continue
-        self.lost += len(self._kept)
+        self._lose(self._kept)
         self._kept.clear()
         if self.lost:
             self._log.error("ledger: %d lines could not be written and are lost", self.lost)
         if self._writer is not None:
             self._writer.close()
+
+    def _lose(self, lines: Collection[LedgerLine]) -> None:
+        self.lost += len(lines)
+        self.lost_verdicts += sum(isinstance(line, VerdictRecord) for line in lines)
 
     def _write_kept(self) -> bool:
         """Write some of what waits; whether the disk took it."""

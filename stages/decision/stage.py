@@ -13,6 +13,7 @@ import numpy as np
 from calibration.record import load_line_calibration
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
+from pipeline.data_folder import check_data_folder
 from pipeline.errors import ConfigError, LineError, NotReadyError
 from pipeline.logs import part_extra
 from pipeline.messages import (
@@ -138,6 +139,7 @@ class DecisionStage:
             statistics=self._current_statistics(),
             alarm="; ".join(filter(None, alarms)),
             requests=self._plc.requests,
+            lost=self._journal.lost_verdicts,
             refused=self._plc.refused,
         )
 
@@ -340,7 +342,7 @@ def check_plc(config: LineConfig) -> None:
         raise LineError(fault)
 
 
-CHECKS = (("MQTT broker", check_plc),)
+CHECKS = (("data folder", check_data_folder), ("MQTT broker", check_plc))
 
 
 def build(context: StageContext) -> Stage:

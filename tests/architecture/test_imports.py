@@ -35,12 +35,16 @@ CONTRACT = (
     "config_base",
     "config_mqtt",
     "config_stages",
+    "data_folder",
     "errors",
     "control",
     "device_times",
     "stage",
     "journal",
     "logs",
+    "loopback",
+    "names",
+    "output_file",
     "telemetry",
 )
 COMMANDS = ("command_line", "config_file")
@@ -70,7 +74,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "decision process": frozenset(
         {"contract", "stages", "stages.decision", "calibration.record", "plc"}
     ),
-    "calibration.record": frozenset({"contract", "calibration.record"}),
+    "calibration.record": frozenset({"contract", "commands", "calibration.record"}),
     "calibration": TOOLS,
     "training": TOOLS | {"training", "training.export"},
     "training.export": TOOLS | {"evaluation", "training.export"},

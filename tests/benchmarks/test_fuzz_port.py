@@ -14,8 +14,8 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.fuzz_port import CONNECT, MOST_OPEN, WAYS, PortAttack
+from pipeline.loopback import HOST
 from plc.embedded_broker import EmbeddedBrokerStage
-from plc.loopback import HOST
 
 CONNECTIONS = 500
 WAIT_S = 10.0

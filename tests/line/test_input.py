@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 
 import cv2
@@ -183,3 +184,28 @@ def test_the_check_says_what_is_wrong_and_starts_nothing(line, copied_model, run
     assert unsound.returncode == 3
     assert "calibrate_line --line 3" in unsound.stdout
     assert not line.run_folder.exists()
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(line):
+    with socket.create_server(("127.0.0.1", line.port)):
+        line.start(ready=False)
+        line.wait_for(f"port {line.port} is taken by another program; set mqtt.broker.port")
+        assert line.wait() == 2
+    assert not line.run_folder.exists()
+
+
+def test_a_place_for_the_summary_that_is_not_there_is_said_before_anything_starts(line, tmp_path):
+    line.start("--summary", str(tmp_path / "nowhere" / "s.json"), ready=False)
+    line.wait_for("--summary .*there is no folder .*nowhere; make it first")
+    assert line.wait() == 2
+    assert not line.data_folder.exists()
+
+
+def test_a_data_folder_that_is_a_file_is_refused_by_run_and_check(line, run_cli):
+    line.data_folder.write_text("in the way")
+    line.start(ready=False)
+    line.wait_for("data_folder .*nothing can be written there")
+    assert line.wait() == 2
+    checked = run_cli(["run_line.py", "--line", "3", *line.arguments(), "--check"])
+    assert checked.returncode == 2
+    assert "WRONG  data folder" in checked.stdout

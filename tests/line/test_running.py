@@ -126,6 +126,19 @@ def test_a_second_start_of_the_same_line_is_refused(line, run_cli):
     assert line.stop() == 0
 
 
+def test_another_line_with_the_same_data_folder_is_refused(line, plc, verify, run_cli, tmp_path):
+    line.start("--parts", "40")
+    plc.wait_for_inspected(3)
+    other = ["--set", "line=7", "--set", f"run_folder={tmp_path / 'run7'}"]
+
+    second = run_cli(["run_line.py", "--line", "3", *line.arguments(), *other, "--parts", "1"])
+
+    assert second.returncode == 1
+    assert f"is in use by line 3 (process {line.process.pid})" in second.stderr
+    assert line.wait() == 0
+    assert len(verify(line, plc)) == 40
+
+
 def test_several_workers_share_the_work(line, plc, verify):
     line.start("--parts", "40", "--set", "stages.reconstruction={workers: 2, threads: 1}")
 

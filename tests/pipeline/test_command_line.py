@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,20 @@ from pipeline.errors import (
     WireError,
 )
 from pipeline.messages import Reason
+
+WAITING = """
+import signal
+import sys
+from pipeline.command_line import run_command
+
+def wait():
+    print("waiting", flush=True)
+    sys.stdin.read()
+    return 0
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without
+sys.exit(run_command(wait))
+"""
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -65,6 +82,18 @@ def test_an_error_is_one_message_and_its_exit_code(
 
 def test_success_is_the_commands_own_code() -> None:
     assert run_command(lambda: 0) == 0
+
+
+def test_ctrl_c_is_one_word_and_its_exit_code() -> None:
+    command = [sys.executable, "-c", WAITING]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)
+    assert said == ("", "-c: interrupted\n")
+    assert process.returncode == 130
 
 
 def test_a_programmers_mistake_is_not_hidden() -> None:

@@ -162,10 +162,11 @@ def test_all_mistakes_of_a_file_are_listed_at_once(
 
 
 def test_a_missing_file_names_those_that_are_there(tmp_path: Path) -> None:
-    assert "no such configuration file" in complaint(tmp_path / "line_7.yaml")
     text = complaint(line_file(77))
     assert str(CONFIGS / "line_77.yaml") in text
-    assert "has line_1.yaml, line_2.yaml, line_3.yaml" in text
+    assert "has line_1.yaml, line_2.yaml, line_3.yaml. Copy one of them" in text
+    nothing_to_copy = complaint(tmp_path / "line_7.yaml")
+    assert nothing_to_copy == f"{tmp_path / 'line_7.yaml'}: no such configuration file"
 
 
 def test_a_folder_or_foreign_bytes_in_place_of_the_file(tmp_path: Path) -> None:

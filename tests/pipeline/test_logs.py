@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import LineConfig
+from pipeline.errors import ConfigError
 from pipeline.logs import log_path, open_log, part_extra
 from pipeline.messages import Part
 
@@ -97,3 +98,11 @@ def test_talkative_libraries_are_kept_down(
     open_log(config, "broker")
     logging.getLogger("amqtt.broker").info("a client said hello")
     assert entries(log_path(config, "broker")) == []
+
+
+def test_a_log_that_cannot_be_written_is_a_users_mistake(make_config: MakeConfig) -> None:
+    config = make_config()
+    config.data_folder.mkdir()
+    config.log_folder.write_text("in the way")
+    with pytest.raises(ConfigError, match=r"log of decision cannot be written.*set data_folder"):
+        open_log(config, "decision")

@@ -71,6 +71,7 @@ def test_the_json_has_the_agreed_keys_and_values(tmp_path: Path) -> None:
         "gpus": [],
         "refused": {"decision": 2},
         "unrecorded": 4,
+        "lost": 0,
     }
 
 
@@ -97,6 +98,15 @@ def test_the_text_says_it_in_five_lines() -> None:
         "(overkill)",
         "  4 verdicts are not in the reject log yet: the next start records them from the ledger",
     ]
+
+
+def test_verdicts_that_are_lost_are_told_from_those_that_come_later() -> None:
+    summary = msgspec.structs.replace(SUMMARY, lost=74)
+    assert summary.to_json()["lost"] == 74
+    assert summary.text().splitlines()[-1] == (
+        "  74 verdicts could not be written to the ledger and will not be in the reject log; free "
+        "space on its disk, or mend it"
+    )
 
 
 def test_a_file_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> None:

@@ -173,6 +173,16 @@ def test_the_command_reports_as_text_and_json(line, rig, config, tmp_path, capsy
     assert line.requests[0].command is Command.PAUSE
 
 
+def test_a_line_of_which_nothing_is_heard_is_no_success(free_port, tmp_path, capsys):
+    file = tmp_path / "seen.json"
+    arguments = ["--line", "3", "--seconds", "0.1", "--json", str(file)]
+    assert main([*arguments, "--set", f"mqtt.broker.port={free_port}"]) == 1
+    said = capsys.readouterr()
+    assert "no message of line 3 came that could be read: is it running" in said.err
+    assert "parts seen 0" in said.out
+    assert json.loads(file.read_text())["heartbeats"] == 0
+
+
 @pytest.mark.parametrize(
     ("text", "command", "values"),
     [

@@ -269,7 +269,7 @@ def test_lines_beyond_all_memory_are_lost_but_not_the_count(
     with full_disk(1):
         desk.announce(*range(1, 6))
         desk.judge(*range(1, 6))
-    assert (desk.journal.waiting, desk.journal.lost) == (4, 6)
+    assert (desk.journal.waiting, desk.journal.lost, desk.journal.lost_verdicts) == (4, 6, 5)
     desk.journal.mend(RETRY_NS)
     assert desk.journal.fault == ""
     again = Desk(shop, tmp_path)
@@ -304,7 +304,7 @@ def test_what_waits_at_the_end_is_written_or_said_to_be_lost(
         other.announce(3, 4, 5)
         other.journal.close()
     assert "3 lines could not be written and are lost" in caplog.text
-    assert (other.journal.waiting, other.journal.lost) == (0, 3)
+    assert (other.journal.waiting, other.journal.lost, other.journal.lost_verdicts) == (0, 3, 0)
 
 
 def test_old_sessions_on_a_full_disk_are_closed_by_a_later_start(

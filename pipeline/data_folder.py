@@ -1,0 +1,79 @@
+"""The data folder of a line has one owner: two would close each other's parts in its ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import LineConfig
+from pipeline.errors import ConfigError, LineError
+
+LOCK_FILE = "lock"
+
+
+@contextlib.contextmanager
+def owned_data_folder(config: LineConfig) -> Iterator[None]:
+    """Makes the line's data folder, and keeps every other line out of it meanwhile.
+
+    The lock file stays: it is the lock on it that counts, and it ends with the process. Raises
+    ConfigError where the folder cannot be made or written, LineError where a line has it.
+    """
+    lock = _opened(config.data_folder)
+    try:
+        owner = _owner_of(lock)
+        if owner:
+            raise _in_use(config.data_folder, owner)
+        with contextlib.suppress(OSError):  # a full disk has no room for the name; the lock holds
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{_name(config)}process {os.getpid()})\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def check_data_folder(config: LineConfig) -> None:
+    """Whether the line could have its data folder. Raises ConfigError or LineError.
+
+    A line of this number that has it is the line that is asked about.
+    """
+    lock = _opened(config.data_folder)
+    try:
+        owner = _owner_of(lock)
+    finally:
+        os.close(lock)
+    if owner and not owner.startswith(_name(config)):
+        raise _in_use(config.data_folder, owner)
+
+
+def _name(config: LineConfig) -> str:
+    return f"line {config.line} ("
+
+
+def _opened(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigError(
+            f"data_folder {folder}: nothing can be written there ({error.strerror}); mend the "
+            "folder's rights or its disk, or set data_folder"
+        ) from error
+
+
+def _owner_of(lock: int) -> str:
+    """Who else has the lock; empty where it is now this process that has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(lock, 64, 0).decode(errors="replace").strip() or "a line"
+    return ""
+
+
+def _in_use(folder: Path, owner: str) -> LineError:
+    return LineError(
+        f"data_folder {folder} is in use by {owner}; stop that line first, or give each line a "
+        "data_folder of its own"
+    )
