@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
@@ -32,6 +31,7 @@ from pydantic import (
 from pipeline.config import DEFAULT_RECIPE, LineConfig, SimulatedCamera
 from pipeline.config_file import line_file, read_yaml
 from pipeline.errors import CalibrationError, ConfigError
+from pipeline.output_file import try_writing
 
 FORMAT_VERSION: Final = 1
 ACTIVE = "active"
@@ -124,9 +124,7 @@ def content_id(content: Mapping[str, Any]) -> str:
 def check_folder(folder: Path) -> None:
     """Raises CalibrationError where no calibration can be stored; leaves nothing behind."""
     try:
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        try_writing(folder)
     except OSError as error:
         raise CalibrationError(_cannot_store(folder, error)) from error
 

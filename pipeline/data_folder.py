@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, LineError
+from pipeline.output_file import try_writing
 
 LOCK_FILE = "lock"
 
@@ -37,15 +38,23 @@ def owned_data_folder(config: LineConfig) -> Iterator[None]:
 def check_data_folder(config: LineConfig) -> None:
     """Whether the line could have its data folder. Raises ConfigError or LineError.
 
-    A line of this number that has it is the line that is asked about.
+    A line of this number that has it is the line that is asked about. Nothing is made: who checks
+    may be another user than the one that the line will run as.
     """
-    lock = _opened(config.data_folder)
+    folder = config.data_folder
+    if not (folder / LOCK_FILE).exists():
+        try:
+            try_writing(folder)
+        except OSError as error:
+            raise _no_use(folder, error) from error
+        return
+    lock = _opened(folder)
     try:
         owner = _owner_of(lock)
     finally:
         os.close(lock)
     if owner and not owner.startswith(_name(config)):
-        raise _in_use(config.data_folder, owner)
+        raise _in_use(folder, owner)
 
 
 def _name(config: LineConfig) -> str:
@@ -57,10 +66,7 @@ def _opened(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         return os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise ConfigError(
-            f"data_folder {folder}: nothing can be written there ({error.strerror}); mend the "
-            "folder's rights or its disk, or set data_folder"
-        ) from error
+        raise _no_use(folder, error) from error
 
 
 def _owner_of(lock: int) -> str:
@@ -70,6 +76,13 @@ def _owner_of(lock: int) -> str:
     except BlockingIOError:
         return os.pread(lock, 64, 0).decode(errors="replace").strip() or "a line"
     return ""
+
+
+def _no_use(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"data_folder {folder}: nothing can be written there ({error.strerror}); mend the "
+        "folder's rights or its disk, or set data_folder"
+    )
 
 
 def _in_use(folder: Path, owner: str) -> LineError:

@@ -203,7 +203,7 @@ def _announce(images: ImageSet, listing: Path) -> None:
         else:
             listing.parent.mkdir(parents=True, exist_ok=True)
             lines = [f"{name}: {why}\n" for name, why in images.skipped]
-            listing.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+            listing.write_text("".join(lines), encoding="utf-8")
     where = f"\n  all that was skipped: {listing}" if images.skipped else ""
     print(counted + listed(images.skipped) + where)
 

@@ -13,6 +13,7 @@ from calibration.images import constant_fault
 from calibration.layouts.detect import normal_images
 from pipeline.errors import FrameError, InputError
 from pipeline.messages import Reason
+from pipeline.names import printable
 from stages.image_files import IMAGE_SUFFIXES, read_image
 from training.near_copies import near_copies
 
@@ -61,7 +62,8 @@ def load_images(
     minimum: int = MINIMUM_IMAGES,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> ImageSet:
-    """Every usable image of a normal part that a folder offers, sorted by path.
+    """Every usable image of a normal part that a folder offers, sorted by path, under the names
+    that calibration knows them by.
 
     Of a data set in a known layout only its training images, of any other folder all in it and
     below it. Raises InputError where it holds other images than those of normal parts, where
@@ -72,11 +74,11 @@ def load_images(
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
     for path in data.normals:
-        name = path.relative_to(data.normal_root).as_posix()
+        name = printable(path.relative_to(data.normal_root).as_posix())
         try:
             images.append(_usable(path, prepare, max_megapixels))
         except FrameError as error:
-            skipped.append((name, str(error)))
+            skipped.append((name, printable(str(error))))
             continue
         names.append(name)
     if len(images) < minimum:

@@ -63,6 +63,11 @@ def test_the_check_takes_no_offence_at_its_own_line(tmp_path: Path) -> None:
     check_data_folder(config_of(tmp_path, line=33))
 
 
+def test_the_check_makes_nothing(tmp_path: Path) -> None:
+    check_data_folder(config_of(tmp_path / "not" / "yet"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_folder_that_cannot_be_made_is_a_users_mistake(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("in the way")

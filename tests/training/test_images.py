@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from calibration.images import folder_parts
+from calibration.layouts.detect import normal_images
+from pipeline.config_file import line_file, load_line
 from pipeline.errors import FrameError, InputError
 from pipeline.messages import Reason
 from training.images import ImageSet, image_set, load_images, split
@@ -43,6 +47,23 @@ def test_a_folder_and_its_subfolders_are_read_in_order(tmp_path: Path) -> None:
     assert images.names == ("a/000.png", "a/001.png", "b/000.png", "b/001.png")
     assert images.images[:, 0, 0, 0].tolist() == [150, 151, 50, 51]
     assert images.skipped == ()
+
+
+def test_names_that_are_not_utf_8_are_those_that_calibration_gives_them(tmp_path: Path) -> None:
+    write_parts(tmp_path, 5)
+    for name in ("000", "001"):
+        os.rename(
+            tmp_path / f"{name}.png", os.fsencode(tmp_path) + f"/\xe4{name}.png".encode("latin-1")
+        )
+    (tmp_path / os.fsdecode(b"\xdf.png")).write_bytes(b"")
+
+    images = load_images(tmp_path, resized, minimum=5)
+
+    frame = load_line(line_file(3), []).frame
+    files = normal_images(tmp_path).normals
+    calibrated = [part.name for part in folder_parts(tmp_path, files, frame)]
+    assert r"\xe4000.png" in images.names
+    assert sorted([*images.names, *(name for name, _ in images.skipped)]) == sorted(calibrated)
 
 
 def test_the_mvtec_layout_gives_train_good_only(tmp_path: Path) -> None:
