@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +18,8 @@ from pipeline.errors import ConfigError, LineError
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code of a command that Ctrl-C has ended, as shells give it."""
+READER_GONE = 128 + signal.SIGPIPE
+"""The same of a command whose output nobody reads any more: `head` has seen enough."""
 
 
 def plain_parser(prog: str, description: str | None, epilog: str = "") -> argparse.ArgumentParser:
@@ -121,15 +125,39 @@ def share(text: str) -> float:
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command's body; a LineError, and Ctrl-C, become one message and an exit code."""
+    """Run a command's body; a LineError, and Ctrl-C, become one message and an exit code.
+
+    A command ends without a word where the reader of its output has gone.
+    """
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()
     except LineError as error:
         _complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+    except BrokenPipeError:
+        if _is_read(sys.stdout.fileno()):
+            raise
+        _discard(sys.stdout.fileno())
+        return READER_GONE
+    return code
+
+
+def _is_read(descriptor: int) -> bool:
+    """Whether the other end of a pipe or socket is there; of anything else, always."""
+    other_end = select.poll()
+    other_end.register(descriptor, 0)  # 0: nothing but errors
+    return not other_end.poll(0)
+
+
+def _discard(descriptor: int) -> None:
+    """Let what is still written go nowhere, so that Python does not complain at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _complain(text: str) -> None:

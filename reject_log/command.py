@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
 
-from pipeline.command_line import line_parser, load_arguments_line, run_command
+from pipeline.command_line import READER_GONE, line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
 from pipeline.errors import InputError
 from pipeline.messages import Reason, Verdict
@@ -32,14 +31,8 @@ _EPILOG = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command; gives its exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        code = run_command(lambda: _run(arguments))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, `head` for instance, has seen enough; Python must not complain at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    code = run_command(lambda: _run(arguments))
+    return 0 if code == READER_GONE else code
 
 
 def _parser() -> argparse.ArgumentParser:

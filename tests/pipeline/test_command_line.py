@@ -50,6 +50,20 @@ sys.exit(run_command(wait))
 """
 
 
+WRITING = """
+import sys
+from pipeline.command_line import run_command
+
+def write():
+    print("first", flush=True)
+    sys.stdin.readline()
+    print("second", flush={flush})
+    return 0
+
+sys.exit(run_command(write))
+"""
+
+
 def arguments(*words: str) -> argparse.Namespace:
     return line_parser("test_line", "A test.").parse_args(words)
 
@@ -94,6 +108,30 @@ def test_ctrl_c_is_one_word_and_its_exit_code() -> None:
         said = process.communicate(timeout=30)
     assert said == ("", "-c: interrupted\n")
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_reader_that_has_seen_enough_is_no_fault(flush: bool) -> None:
+    command = [sys.executable, "-c", WRITING.format(flush=flush)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "first\n"
+        process.stdout.close()
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=30) == 141
+
+
+def test_another_broken_pipe_is_not_hidden() -> None:
+    def command() -> int:
+        raise BrokenPipeError("of some socket")
+
+    with pytest.raises(BrokenPipeError, match="of some socket"):
+        run_command(command)
 
 
 def test_a_programmers_mistake_is_not_hidden() -> None:
