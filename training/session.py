@@ -24,6 +24,7 @@ from training.preview import write_curves, write_preview
 from training.progress import LOG_FILE, ProgressReporter
 from training.settings import TrainingSettings
 from training.shipping import Preprocessing, Product, candidate, ship
+from training.sole_training import sole_training
 from training.synthesis import Synthesizer
 from training.texture_bank import TextureBank, load_textures
 from training.trainer import Trainer
@@ -45,13 +46,14 @@ def train(
 
     `profile` takes the place of the one that the settings name. Checkpoint, log and pictures lie
     in `<out_folder>.training` beside it. Under torchrun all processes train together and get the
-    bundle; the first one writes. Raises TrainingError when a loss is not finite, the disk is full
-    or the training was interrupted, InputError when there is nothing to resume or no painted defect
-    shows, ConfigError for a device, torchrun's environment or the current folder as `out_folder`.
+    bundle; the first one writes. Raises TrainingError when a loss is not finite, the disk is full,
+    the training was interrupted or another one has the folder, InputError when there is nothing to
+    resume or no painted defect shows, ConfigError for a device, torchrun's environment or the
+    current folder as `out_folder`.
     """
     out_folder, folder = out_folder.resolve(), work_folder(out_folder)
     cv2.setNumThreads(1)  # the networks' threads need the cores
-    with joined(settings.device) as world:
+    with joined(settings.device) as world, sole_training(folder, world):
         profile = _with_schedule(profile or PROFILES[settings.profile], settings)
         bank = _texture_bank(settings, image_set, world)
         product = _product(image_set, bank, settings, preprocessing or {}, profile, world.size)
