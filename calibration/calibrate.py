@@ -117,7 +117,33 @@ def skipped_text(images: NormalImages) -> str:
 def unseen_images(bundle: Bundle, images: NormalImages) -> NormalImages:
     """The images that the bundle's weights never saw, where its manifest tells them apart."""
     held_out = frozenset(bundle.manifest.held_out)
-    return images.only(held_out) if held_out and was_trained_on(bundle, images) else images
+    if not held_out or not was_trained_on(bundle, images):
+        return images
+    return images.only(named_here(held_out, frozenset(part.name for part in images.parts)))
+
+
+def named_here(held_out: frozenset[str], names: frozenset[str]) -> frozenset[str]:
+    """What `held_out` of the training's images are called among the `names` of the same images.
+
+    Where the folder was given at another level, all names begin with a folder more, or less. As
+    they are where that does not explain it.
+    """
+    first = min(held_out)
+    for name in (first, *sorted(names)):
+        if _ends_with(first, name):
+            more = first.removesuffix(name)
+            found = frozenset(other.removeprefix(more) for other in held_out)
+        elif _ends_with(name, first):
+            found = frozenset(name.removesuffix(first) + other for other in held_out)
+        else:
+            continue
+        if found <= names:
+            return found
+    return held_out
+
+
+def _ends_with(path: str, tail: str) -> bool:
+    return path == tail or path.endswith(f"/{tail}")
 
 
 def was_trained_on(bundle: Bundle, images: NormalImages) -> bool:

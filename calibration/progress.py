@@ -20,7 +20,7 @@ from rich.progress import (
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Gives a function that counts parts as done; writes to the error stream only."""
     if not sys.stderr.isatty():
-        print(f"{title}: {total} images ...", file=sys.stderr, flush=True)
+        print(f"{title} ({total}) ...", file=sys.stderr, flush=True)
         yield lambda _done: None
         return
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

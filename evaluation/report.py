@@ -94,7 +94,7 @@ def verdicts_text(bundle: BundleResult) -> str:
         return f"No verdicts of bundle {bundle.id}: {bundle.verdicts_missing}"
     return (
         f"At the line's threshold {counts.threshold:.6g} (calibration {counts.calibration_id}): "
-        f"{counts.escapes} escapes of {counts.defective} defective parts, "
+        f"escapes {counts.escapes} of {counts.defective} defective parts, "
         f"overkill {counts.overkill} of {counts.good} good parts"
     )
 

@@ -218,7 +218,7 @@ class PlcSimulator:
                 self.register.reject(payload, now_s)
             case UndeliveredPayload():
                 self.register.undelivered(payload, now_s)
-                self._say(f"undelivered: {payload.count} parts")
+                self._say(f"undelivered parts: {payload.count}")
             case StatusPayload():
                 if not message.retain:  # a kept one counts parts of long ago
                     self.register.hear_of(payload.session, payload.sequence, now_s)

@@ -12,6 +12,7 @@ from calibration.calibrate import (
     calibrate,
     check_count,
     maybe_trained_on,
+    named_here,
     unseen_images,
 )
 from calibration.images import NormalImages, PreparedPart, SkippedPart
@@ -86,6 +87,26 @@ def test_the_held_out_images_of_the_training_are_no_reason_to_warn(tiny_line: Pa
     unseen = unseen_images(bundle, normals(20))
     assert [part.name for part in unseen.parts] == ["3", "4"]
     assert maybe_trained_on(bundle, unseen) == 0
+    above = trained_on(tiny_line, normals(20), ("good/3", "good/4"))
+    assert [part.name for part in unseen_images(above, normals(20)).parts] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("held_out", "names", "here"),
+    [
+        ("3 4", "1 3 4", "3 4"),
+        ("good/3 good/4", "1 3 4", "3 4"),
+        ("3 4", "good/1 good/3 good/4", "good/3 good/4"),
+        ("train/good/a/3 train/good/b/4", "a/1 a/3 b/4", "a/3 b/4"),
+        ("a/3 b/3", "a/3 b/3 c/a/3 c/b/3", "a/3 b/3"),  # as they are, where that explains them
+        ("a/b/3 a/4", "3 b/3 4", "b/3 4"),  # not 3, which the training learnt
+        ("good/3 good/4", "1 13 14", "good/3 good/4"),
+    ],
+)
+def test_a_folder_given_at_another_level_has_the_same_images_held_out(
+    held_out: str, names: str, here: str
+) -> None:
+    assert named_here(frozenset(held_out.split()), frozenset(names.split())) == {*here.split()}
 
 
 def test_images_of_the_training_with_others_added_or_removed_are_noticed(tiny_line: Path) -> None:

@@ -63,7 +63,7 @@ def test_simulated_parts_before_and_after_calibration(
     assert len(found["per_type"]) == 6
     assert all(0 <= found["overall"][key] <= 1 for key in FIGURES[:-1])
     assert content["paradigms"] == {"norm_guided": found}
-    assert "escapes of 12 defective parts" in capsys.readouterr().out
+    assert "of 12 defective parts" in capsys.readouterr().out
 
 
 def test_several_paradigms_are_scored_on_the_same_parts(

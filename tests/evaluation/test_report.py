@@ -70,7 +70,7 @@ def test_table_for_people(make_evaluation) -> None:
     assert "0.9123" in text
     assert "21.5 images/s" in text
     assert "a processor, 2 threads" in text
-    assert "7 escapes of 103 defective parts, overkill 2 of 190 good parts" in text
+    assert "escapes 7 of 103 defective parts, overkill 2 of 190 good parts" in text
     assert "12 images that could not be used:" in text
     assert "and 2 more" in text
     assert "test/uneven/1.jpg: mask 1_mask.png is empty" in text
