@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -31,6 +31,8 @@ LEAST_AREA_DESIGN_PX = 30
 PLAINEST = 85.0
 """Upper end of the contrast that is drawn, in grey levels over a mark's core."""
 ATTEMPTS = 60
+TOLERATED = 0.35
+"""What is tolerated has so much of the contrast that a defect of its kind and size would have."""
 
 
 def least_area_px(size_px: tuple[int, int]) -> int:
@@ -66,6 +68,15 @@ def with_defect(product: Product, scene: Scene, kind: str, rng: np.random.Genera
             return part
         size, contrast = min(1.0, size + 0.04), min(1.0, contrast + 0.06)
     raise AssertionError(f"no visible {kind} in {ATTEMPTS} attempts")
+
+
+def with_tolerated_mark(
+    product: Product, scene: Scene, kind: str, rng: np.random.Generator
+) -> Scene:
+    """The part with a mark that looks as this kind of defect does, too faint to be one."""
+    plain = with_defect(product, scene, kind, rng).image
+    faint = cv2.addWeighted(plain, TOLERATED, scene.image, 1.0 - TOLERATED, 0.0)
+    return replace(scene, image=np.asarray(faint, np.uint8))
 
 
 def _levels(mark: Mark, contrast: float, faintest: float) -> float:

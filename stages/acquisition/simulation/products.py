@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.errors import ConfigError
 from pipeline.messages import Truth
 from stages.acquisition.simulation.cap import MouldedCap
-from stages.acquisition.simulation.defects import DEFECT_KINDS, with_defect
+from stages.acquisition.simulation.defects import DEFECT_KINDS, with_defect, with_tolerated_mark
 from stages.acquisition.simulation.fabric import WovenFabric
 from stages.acquisition.simulation.metal import BrushedMetal
 from stages.acquisition.simulation.scene import Bools, Bytes, Product
@@ -20,7 +20,12 @@ _MAKERS: dict[str, Callable[[tuple[int, int], np.random.Generator], Product]] = 
     "brushed_metal": BrushedMetal,
     "woven_fabric": WovenFabric,
     "moulded_cap": MouldedCap,
+    "worn_metal": BrushedMetal,
 }
+_TOLERATING = {"worn_metal": 0.4}
+"""The share of the parts of a product, good and defective ones, that have a mark which is no
+defect: what is wrong with such a product is only a matter of how much.
+"""
 PRODUCTS: tuple[str, ...] = tuple(_MAKERS)
 SMALLEST_PX, LARGEST_PX = 128, 2048
 AS_DRAWN: Final = "as drawn"
@@ -61,8 +66,8 @@ class PartRenderer:
         DEFECT_KINDS. Raises ConfigError for another kind.
         """
         assert sequence >= 0
-        fate, part, *blemishes = np.random.SeedSequence([self.seed, sequence]).spawn(
-            2 + len(DEFECT_KINDS)
+        fate, part, *blemishes, tolerated = np.random.SeedSequence([self.seed, sequence]).spawn(
+            3 + len(DEFECT_KINDS)
         )
         drawn = self._drawn_kind(np.random.default_rng(fate))
         kind = drawn if kind == AS_DRAWN else kind
@@ -71,6 +76,10 @@ class PartRenderer:
                 f"unknown kind of defect {kind!r}: use one of {_listed(DEFECT_KINDS)}"
             )
         scene = self._product.good_part(np.random.default_rng(part))
+        wear = np.random.default_rng(tolerated)
+        if wear.random() < _TOLERATING.get(self.product, 0.0):
+            mark = DEFECT_KINDS[int(wear.integers(len(DEFECT_KINDS)))]
+            scene = with_tolerated_mark(self._product, scene, mark, wear)
         if kind is None:
             empty = np.zeros(self.size_px, np.bool_)
             return RenderedPart(scene.image, empty, Truth(defective=False))

@@ -11,7 +11,7 @@ from pipeline.messages import Truth
 from stages.acquisition.simulation import DEFECT_KINDS, PRODUCTS, PartRenderer
 
 SIZE_PX = (256, 256)
-CHANNELS = {"brushed_metal": 1, "woven_fabric": 3, "moulded_cap": 3}
+CHANNELS = {"brushed_metal": 1, "woven_fabric": 3, "moulded_cap": 3, "worn_metal": 1}
 
 
 @pytest.fixture(scope="module", params=PRODUCTS)
@@ -81,6 +81,28 @@ def test_the_share_leaves_good_parts_as_they_are():
     assert good
     for sequence in good:
         np.testing.assert_array_equal(half.render(sequence).image, none.render(sequence).image)
+
+
+def test_worn_metal_is_brushed_metal_with_marks_on_some_parts_that_are_no_defects():
+    clean, worn = (PartRenderer(name, SIZE_PX, 1, 0.0) for name in ("brushed_metal", "worn_metal"))
+    marked = 0
+    for sequence in range(100):
+        part, without = worn.render(sequence), clean.render(sequence)
+        assert part.truth == Truth(defective=False)
+        assert not part.mask.any()
+        apart = np.abs(part.image.astype(int) - without.image)
+        marked += bool(apart.any())
+        assert apart.max() < 60  # a third of what a defect may be, and rounding
+        assert (apart > 0).mean() < 0.15
+    # 40 expected, standard deviation 5.
+    assert 25 < marked < 55
+
+
+def test_a_defect_of_worn_metal_lies_beside_or_on_its_marks():
+    worn = PartRenderer("worn_metal", SIZE_PX, 1, 1.0)
+    for sequence in range(20):
+        part, good = worn.render(sequence), worn.render(sequence, None)
+        np.testing.assert_array_equal(part.image != good.image, part.mask)
 
 
 def test_the_kind_can_be_chosen(renderer):
