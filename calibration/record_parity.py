@@ -211,10 +211,10 @@ def gate_command(config: LineConfig, dtype: str) -> str:
     device, kind = config.model.device, dtype.partition("-")[0]
     if kind not in ("cuda", "openvino"):
         kind = "cpu"
-    if device != "auto" and not device.startswith(kind):
+    if not device.startswith(kind):  # auto may be another one there, and is never OpenVINO
         device = "cuda:0" if kind == "cuda" else kind
-    chosen = "" if device == "auto" else f" --set model.device={device}"
-    return f"evaluate_line {line_arguments(config)} --parity {parts} --accept{chosen}"
+    arguments = f"--parity {parts} --accept --set model.device={device}"
+    return f"evaluate_line {line_arguments(config)} {arguments}"
 
 
 def _lower(text: str) -> str:

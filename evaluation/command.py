@@ -142,7 +142,8 @@ def _parity(arguments: argparse.Namespace, config: LineConfig, given: str) -> in
     """Compare all modes, report, and keep what was accepted. Raises LineError for a refusal."""
     _check_places(arguments)
     (candidate,) = load_candidates([config])
-    active_calibration(candidate)  # a missing one is said before the images are read
+    check_runs([candidate], [candidate.own_paradigm])  # before the images are read, as a missing
+    active_calibration(candidate)  # calibration
     found = check_parity(candidate, _labelled(arguments, config), arguments.accept)
     now = datetime.now(UTC)
     kept: list[str] = []

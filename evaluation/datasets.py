@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 
+OUTSIDE = "{} marks nothing inside the line's region of interest"
+
+
 class LabelledPart(NamedTuple):
     """A part as the networks see it, with its truth.
 
@@ -101,7 +104,11 @@ def simulated_parts(
         except FrameError as error:
             yield SkippedPart(name, str(error))
             continue
-        yield LabelledPart(name, kind or GOOD, prepared, fit_mask(part.mask, frame))
+        mask = fit_mask(part.mask, frame)
+        if kind is not None and not mask.any():
+            yield LabelledPart(name, kind, prepared, None, OUTSIDE.format("its mask"))
+            continue
+        yield LabelledPart(name, kind or GOOD, prepared, mask)
 
 
 def _mask_of(
@@ -118,7 +125,7 @@ def _mask_of(
         return None, f"mask {found.name} {fault}"
     fitted = fit_mask(marked, frame)
     if not fitted.any():
-        return None, f"mask {found.name} marks nothing inside the line's region of interest"
+        return None, OUTSIDE.format(f"mask {found.name}")
     return fitted, ""
 
 

@@ -94,7 +94,7 @@ def run(
 
     Raises InputError where a score is not finite.
     """
-    inspector.warm_up([batch_size])
+    inspector.warm_up({batch_size, len(labelled.parts) % batch_size or batch_size})
     scores: list[float] = []
     pixels: dict[str, Levels] = {}
     seconds = 0.0

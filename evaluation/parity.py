@@ -31,6 +31,8 @@ digits: of the parts of line 3 none moved by more than a quarter of this, and de
 more. bfloat16 keeps 8 binary digits, an error of up to 0.4 % in every layer: there none moved by
 more than 0.13, and twice that is allowed, since other parts may move further."""
 
+LEAST_SLOPE = float(np.finfo(np.float32).tiny)
+"""Something is always allowed, also of a score or threshold of 0."""
 BATCH_SIZES = (1, 2, 3, 4, 7, 8, 16, 32)
 """Those that a GPU keeps a graph of, and 3 and 7, which are padded."""
 
@@ -69,11 +71,12 @@ class Reference:
 
     def allowed(self, tolerance: float) -> Scores:
         """(N,), how far each raw score may move for a tolerance in log odds."""
-        return tolerance * np.maximum(_slope(self.scores), _slope(self.threshold))
+        slope = np.maximum(_slope(self.scores), _slope(self.threshold))
+        return tolerance * np.maximum(slope, LEAST_SLOPE)
 
     def allowed_at_threshold(self, tolerance: float) -> float:
         """The same for a score that lies on the threshold."""
-        return float(tolerance * _slope(self.threshold))
+        return tolerance * max(float(_slope(self.threshold)), LEAST_SLOPE)
 
     def near(self, tolerance: float, times: float = 1.0) -> NDArray[np.bool_]:
         """(N,) bool: the parts that lie within `times` what is allowed of the threshold."""
@@ -107,7 +110,8 @@ class Deviation:
     @property
     def refused(self) -> bool:
         """Whether the scores of this mode are not those of the reference."""
-        return self.largest_share > 1.0 or self.wrong > 0 or self.not_finite > 0
+        within = self.largest_share <= 1.0
+        return not within or self.wrong > 0 or self.not_finite > 0
 
 
 def compare(

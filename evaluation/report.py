@@ -93,7 +93,8 @@ def verdicts_text(bundle: BundleResult) -> str:
     if counts is None:
         return f"No verdicts of bundle {bundle.id}: {bundle.verdicts_missing}"
     return (
-        f"At the line's threshold {counts.threshold:.6g} (calibration {counts.calibration_id}): "
+        f"Bundle {bundle.id} at the line's threshold {counts.threshold:.6g} "
+        f"(calibration {counts.calibration_id}): "
         f"escapes {counts.escapes} of {counts.defective} defective parts, "
         f"overkill {counts.overkill} of {counts.good} good parts"
     )

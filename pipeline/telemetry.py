@@ -20,6 +20,8 @@ _RATIO = 1.02
 _LOWEST_MS = 0.01
 _LAST_BUCKET = math.ceil(math.log(1e8) / math.log(_RATIO))
 
+HANGING_S = 10.0
+"""A driver that has not answered for so long after the next reading was due hangs."""
 LOOK_AGAIN_S = 30.0
 """How often a GPU is looked for that answered before and does not now."""
 _SLOWED_BY = (
@@ -197,7 +199,8 @@ class GpuWatch:
     """Reads GPUs now and then in a thread of its own: a driver that hangs holds nobody up.
 
     Where there is no GPU or no driver it asks once and says so in the log. A GPU that answered and
-    does not any more is said once, too, and looked for from time to time.
+    does not any more is said once, too, and looked for from time to time. Of a driver that hangs
+    there are no readings: the last ones would be taken for those of now.
     """
 
     def __init__(
@@ -213,6 +216,7 @@ class GpuWatch:
         self._due_s = 0.0
         self._over = bool(devices) and set(devices) <= NO_GPUS
         self._thread: threading.Thread | None = None
+        self._hangs = False
         self._found = GpuFindings((), ())
         self._courses: dict[int | None, _Course] = {}
         self._summaries: tuple[GpuSummary, ...] = ()
@@ -222,9 +226,13 @@ class GpuWatch:
         busy = self._thread is not None and self._thread.is_alive()
         if not self._over and not busy and now_s >= self._due_s:
             self._due_s = now_s + self._wait_s
+            self._hangs = False
             self._thread = threading.Thread(target=self._read, name="gpu", daemon=True)
             self._thread.start()
-        return self._found.readings
+        elif busy and now_s >= self._due_s + HANGING_S and not self._hangs:
+            self._hangs = True
+            self._log.warning("the driver of the GPUs does not answer; no figures until it does")
+        return () if self._hangs else self._found.readings
 
     def wait(self, timeout_s: float) -> None:
         """Let a reading that is under way end."""

@@ -155,11 +155,9 @@ OF_PROFILE: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "joint_share": 0.2,
             "warp_share": 0.7,
             "brightness_jitter": 0.1,
-            "pool_whole_share": 0.5,
         },
     }
 )
 """Settings that come with a profile instead of the defaults: the paper's training for `paper`; for
-`texture` most of the time for the segmentation network, which has most to learn, half of it on
-whole images, since much that is wrong with a surface is large, and views of more parts than there
-are."""
+`texture` most of the time for the segmentation network, which has most to learn, and views of more
+parts than there are."""

@@ -125,7 +125,7 @@ def one_step(
     t = _time_steps(settings.t_small, x_0)
     alpha_bar_t = schedule.alpha_bar(t)
     x_t = q_sample(x_0, noise[0], alpha_bar_t)
-    return predict_x_0(x_t, model(x_t, t).float(), alpha_bar_t).clamp(-1, 1)
+    return in_image_range(predict_x_0(x_t, model(x_t, t).float(), alpha_bar_t))
 
 
 def norm_guided(
@@ -151,7 +151,14 @@ def norm_guided_estimate(
 
     `x_coarse` is clamped to the image range [-1, 1] before it guides, and so is the result.
     """
-    return norm_guided_blend(x_fine, x_coarse.clamp(-1, 1), alpha_bar_ts, w).clamp(-1, 1)
+    return in_image_range(norm_guided_blend(x_fine, in_image_range(x_coarse), alpha_bar_ts, w))
+
+
+def in_image_range(x: Tensor) -> Tensor:
+    """An estimate (B, C, H, W) clamped to [-1, 1]; what is not a number stays so in every runtime:
+    OpenVINO's own clamp would make -1 of it.
+    """
+    return torch.where(x.isnan(), x, x.clamp(-1, 1))
 
 
 def ddim(
@@ -166,7 +173,7 @@ def ddim(
         x_t = ddim_mean(x_t, model(x_t, steps).float(), alpha_bar_t, alpha_bar_to, sigma)
         if settings.ddim_eta > 0 and t_to >= 0:
             x_t = x_t + sigma * noise[NOISE_SCALES + t]
-    return x_t.clamp(-1, 1)
+    return in_image_range(x_t)
 
 
 def iterative(
@@ -182,7 +189,7 @@ def iterative(
         x_t = ancestral_mean(x_t, model(x_t, steps).float(), beta_t, alpha_bar_t)
         x_t = x_t + sigma_t * noise[NOISE_SCALES + t]
     steps = _time_steps(last, x_0)
-    return predict_x_0(x_t, model(x_t, steps).float(), schedule.alpha_bar(steps)).clamp(-1, 1)
+    return in_image_range(predict_x_0(x_t, model(x_t, steps).float(), schedule.alpha_bar(steps)))
 
 
 PARADIGMS: dict[str, Paradigm] = {

@@ -33,9 +33,9 @@ def image_score(anomaly_map: Tensor, top_k: int) -> Tensor:
 
 def proven_score(anomaly_map: Tensor, x_0_hat: Tensor, top_k: int) -> Tensor:
     """`image_score` of maps that were computed with the reconstructions (B, C, H, W); NaN where
-    one of these is not finite, of which a runtime's own ReLU may have made numbers.
+    a value of either is not finite, which not every runtime's own ReLU and top K keep so.
     """
-    finite = x_0_hat.flatten(1).isfinite().all(dim=1)
+    finite = x_0_hat.flatten(1).isfinite().all(dim=1) & anomaly_map.flatten(1).isfinite().all(dim=1)
     return image_score(anomaly_map, top_k).masked_fill(~finite, math.nan)
 
 

@@ -156,9 +156,12 @@ def anomaly_map(logits: Tensor, surface: SurfaceModel | None, images: Tensor) ->
     """The network's (B, H, W) logits and the images (B, C, H, W) that they are of -> probabilities
     of defect (B, H, W) float32: the odds by the network and by the surface, if any, added up.
     """
-    if surface is not None:
-        logits = torch.logaddexp(logits, surface(images))
-    return logits.sigmoid()
+    return joint_logits(logits, surface, images).sigmoid()
+
+
+def joint_logits(logits: Tensor, surface: SurfaceModel | None, images: Tensor) -> Tensor:
+    """The logits of `anomaly_map`."""
+    return logits if surface is None else torch.logaddexp(logits, surface(images))
 
 
 def _unrounded(tensor: Tensor) -> AbstractContextManager[None]:

@@ -110,5 +110,15 @@ def test_a_part_near_the_threshold_is_near_from_both_sides() -> None:
     assert REFERENCE.near(TOLERANCE, 6).tolist() == [False, True, True, True, True, False]
 
 
+def test_a_threshold_of_0_allows_nothing_but_the_same() -> None:
+    reference = Reference(0.0, np.zeros(len(SCORES)), MAPS)
+    for by, refused in ((0.0, False), (1e-3, True)):
+        engine = Shifted(lambda parts, _size, by=by: by - SCORES[parts])
+        mode = Mode("shifted", "bfloat16", TOLERANCE, (1,), lambda engine=engine: engine, (1,))
+        (one,) = compare(mode, IMAGES, reference, lambda _done: None)
+        assert one.refused == refused
+        assert np.isfinite(one.largest_share)
+
+
 def test_float32_must_agree_more_closely_than_bfloat16() -> None:
     assert TOLERANCES["float32"] * 10 < TOLERANCES["bfloat16"]

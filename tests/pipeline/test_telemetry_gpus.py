@@ -13,6 +13,7 @@ import pynvml
 import pytest
 
 from pipeline.telemetry import (
+    HANGING_S,
     LOOK_AGAIN_S,
     GpuReader,
     GpuReading,
@@ -83,7 +84,7 @@ class FakeNvml:
     def __init__(self, *cards: Card) -> None:
         self.cards = cards
         self.opened = 0
-        self.driver = threading.Event()  # opening hangs while this is not set
+        self.driver = threading.Event()  # opening it and a card hangs while this is not set
         self.driver.set()
         self.away = False
 
@@ -100,6 +101,7 @@ class FakeNvml:
         return len(self.cards)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Card:  # noqa: N802 - the library's own name
+        assert self.driver.wait(PATIENCE_S)
         if self.away:
             raise NO_DRIVER
         if self.cards[index].lost:
@@ -271,6 +273,25 @@ def test_a_driver_that_hangs_holds_nobody_up() -> None:
     nvml.driver.set()
     watch.wait(PATIENCE_S)
     assert watch.readings(100.0) == (READING,)
+
+
+def test_what_a_driver_told_before_it_hung_is_not_told_as_of_now(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nvml = FakeNvml(Card())
+    watch = GpuWatch(period_s=2.0, nvml=nvml)
+    assert newest(watch, 0.0) == (READING,)
+    nvml.driver.clear()
+    assert watch.readings(2.0) == (READING,)
+    late_s = 4.0 + HANGING_S
+    assert watch.readings(late_s - 0.1) == (READING,)
+    assert watch.readings(late_s) == watch.readings(late_s + 100.0) == ()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the driver of the GPUs does not answer; no figures until it does"
+    ]
+    nvml.driver.set()
+    watch.wait(PATIENCE_S)
+    assert newest(watch, late_s + 100.0) == (READING,)
 
 
 def test_a_gpu_that_goes_and_comes_back_is_said_once_each(caplog: pytest.LogCaptureFixture) -> None:

@@ -29,6 +29,9 @@ from stages.reconstruction.paradigms import PARADIGMS
 BATCH_SIZES = (1, 2, 5)
 LOWEST, HIGHEST = 1e-12, 0.999
 """Of a threshold that stands in for a calibrated one: float32 tells scores apart in between."""
+MAP_TOLERANCE = 0.01
+"""How far a pixel of an anomaly map may move; what the order of additions and the map's own float16
+change is a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ class ExportParity:
 
     @property
     def refused(self) -> tuple[Deviation, ...]:
-        """Those outside of the tolerance."""
-        return tuple(deviation for deviation in self.deviations if deviation.refused)
+        """Those outside of the tolerance, by scores or by maps."""
+        return tuple(
+            deviation
+            for deviation in self.deviations
+            if deviation.refused or not deviation.largest_map_difference <= MAP_TOLERANCE
+        )
 
 
 def check_export(
@@ -95,19 +102,29 @@ def show_export(found: ExportParity, console: Console) -> None:
 
 def export_refusal(found: ExportParity) -> str:
     """Why the file is not kept, and what to do."""
+    maps = max(deviation.largest_map_difference for deviation in found.refused)
     return (
-        f"{refusal_of(found.mode, found.refused)}. So the file was deleted: install the versions "
+        f"{refusal_of(found.mode, found.refused)}, and a pixel of a map differs by up to "
+        f"{maps:.3g} ({MAP_TOLERANCE:g} allowed). So the file was deleted: install the versions "
         "of constraints.txt, which this was tested with, and export again"
     )
 
 
 def _threshold(candidate: Candidate, parts: Sequence[ScoredPart]) -> tuple[float, str]:
-    """The line's threshold, or what stands in for it, and where it is from."""
+    """The line's threshold, or what stands in for it, and where it is from.
+
+    A threshold that none of the parts is above, or none below, would allow their scores much.
+    """
     config, bundle = candidate.config, candidate.bundle
+    scores = [part.inspected.score for part in parts]
+    stands_in = min(max(float(np.median(scores)), LOWEST), HIGHEST)
     try:
         active = load_line_calibration(config, bundle.id, bundle.manifest.paradigm)
     except CalibrationError as error:
-        middle = float(np.median([part.inspected.score for part in parts]))
-        stands_in = min(max(middle, LOWEST), HIGHEST)
         return stands_in, f"the median score, for want of a calibration: {error}"
-    return active.threshold, f"calibration {active.id}"
+    if min(scores) <= active.threshold < max(scores):
+        return active.threshold, f"calibration {active.id}"
+    return stands_in, (
+        f"the median score, since all parts lie on one side of {active.threshold:.6g}, the "
+        f"threshold of calibration {active.id}"
+    )

@@ -1,8 +1,9 @@
 """The whole inspection of an image as one graph of tensors: what an exported file holds.
 
 The same functions, in the same order, as the engines of the line's two processes call, in float32;
-but for two of PyTorch's own that a file cannot hold, each with the same result: its median, and a
-convolution that switches autocast off.
+but for three of PyTorch's own that a file cannot hold, each with the same result: its median, a
+convolution that switches autocast off, and its sigmoid: onnxruntime's is 0 from a logit of -20 on,
+where scores of good parts lie.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from stages.reconstruction.paradigms import PARADIGMS, noise_model, scales_at_on
 from stages.reconstruction.schedule import Schedule
 from stages.segmentation.anomaly import proven_score
 from stages.segmentation.network import SegmentationNetwork
-from stages.segmentation.surface import anomaly_map
+from stages.segmentation.surface import joint_logits
 
 EXPORTED = ("one_step", "norm_guided")
 """The paradigms of PARADIGMS that run the U-Net once."""
@@ -66,7 +67,7 @@ class InspectionGraph(nn.Module):
         x_0 = to_network_range(frames, gain)
         x_0_hat = self._reconstruct(x_0, gain)
         logits = self.segmentation(x_0, with_gain(x_0_hat, gain))[:, 0]
-        maps = anomaly_map(logits, self.surface, x_0)
+        maps = 1.0 / (1.0 + (-joint_logits(logits, self.surface, x_0)).exp())
         return proven_score(maps, x_0_hat, self._top_k), maps.half(), x_0_hat.permute(0, 2, 3, 1)
 
     def _reconstruct(self, x_0: Tensor, gain: Tensor | None) -> Tensor:

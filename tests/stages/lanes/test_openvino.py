@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from stages.device import compute_dtype
 from stages.execution import Execution
+from stages.reconstruction.paradigms import in_image_range
+from stages.segmentation.anomaly import proven_score
 
 pytest.importorskip("openvino", reason="needs the package openvino, which is optional")
 
@@ -92,6 +94,22 @@ def test_float32_is_computed_in_float32():
     expected = convolved(torch.from_numpy(images).permute(0, 3, 1, 2))[0].numpy()
     (found,) = lane(convolved).submit(images).land()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_what_is_not_a_number_shows_in_image_and_score():
+    """OpenVINO's own clamp makes -1 of it, and its top K leaves it out."""
+
+    def judged(images: Tensor) -> tuple[Tensor, Tensor]:
+        broken = images.float() / (images.float() - 7)
+        zero_by_zero = (images.float() - 7) * 0 / (images.float() - 7)
+        estimate = in_image_range(broken + zero_by_zero)
+        return estimate, proven_score(zero_by_zero.mean(dim=1), images.float(), 5)
+
+    images = np.full((3, *ROW.shape), 200, np.uint8)
+    images[1, 2, 3] = 7
+    estimates, scores = lane(judged).submit(images).land()
+    assert np.isnan(estimates).any(axis=(1, 2, 3)).tolist() == [False, True, False]
+    assert np.isnan(scores).tolist() == [False, True, False]
 
 
 @native_bfloat16

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from evaluation.reference import EagerReference, on_threads
-from stages.bundle import Bundle
+from stages.bundle import Bundle, save_bundle
 from stages.inspector import Inspector
 from stages.reconstruction.paradigms import PARADIGMS
-from training.export.onnx_file import OPSET, read_metadata
+from training.export.onnx_file import OPSET, read_metadata, write_onnx
 from training.export.runtime import OnnxInspector
 
 
@@ -27,6 +28,24 @@ def test_another_runtime_scores_as_the_line_does(
     np.testing.assert_allclose(
         found.reconstructions, [one.reconstruction for one in expected], atol=2e-3
     )
+
+
+def test_scores_of_very_good_parts_are_told_apart_there_too(
+    lively: Bundle, images: np.ndarray, tmp_path: Path
+) -> None:
+    unet, segmentation = lively.networks()
+    with torch.no_grad():
+        segmentation.head.weight.mul_(0.1)
+        segmentation.head.bias.fill_(-40.0)  # odds of 1e-17
+    sure = save_bundle(tmp_path / "sure", lively.manifest, unet, segmentation)
+    write_onnx(sure, "norm_guided", tmp_path / "sure.onnx")
+
+    found = OnnxInspector(tmp_path / "sure.onnx").inspect(images).scores
+
+    plain = EagerReference(sure, "cpu", PARADIGMS["norm_guided"])
+    expected = [plain.inspect(image).score for image in images]
+    assert max(expected) < 1e-12
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def test_its_outputs_are_those_of_the_lines_engines(
