@@ -110,7 +110,7 @@ def test_the_command_as_a_process(tiny_line: Path, tmp_path: Path) -> None:
         check=True,
     )
     assert "is calibrated on 20 images" in done.stdout
-    assert "scoring: 20 images" in done.stderr
+    assert "scoring (20)" in done.stderr
 
 
 def test_the_lines_own_ddim_is_calibrated(tiny_line: Path, tmp_path: Path) -> None:

@@ -304,8 +304,8 @@ def test_the_command_as_a_process(tiny_line: Path) -> None:
         [*command, "--parts", "12"], capture_output=True, text=True, timeout=240, check=True
     )
     assert "norm_guided" in done.stdout
-    assert "reading: 12 images" in done.stderr
-    assert "norm_guided: 12 images" in done.stderr
+    assert "reading (12)" in done.stderr
+    assert "norm_guided (12)" in done.stderr
 
 
 def test_the_bundle_that_is_named_is_evaluated_in_place_of_the_recipes(
