@@ -20,10 +20,8 @@ _RATIO = 1.02
 _LOWEST_MS = 0.01
 _LAST_BUCKET = math.ceil(math.log(1e8) / math.log(_RATIO))
 
-HANGING_S = 10.0
-"""A driver that has not answered for so long after the next reading was due hangs."""
-LOOK_AGAIN_S = 30.0
-"""How often a GPU is looked for that answered before and does not now."""
+HANGING_S, LOOK_AGAIN_S = 10.0, 30.0
+"""How late a reading is of a driver that hangs; how often a GPU is looked for that has gone."""
 _SLOWED_BY = (
     (pynvml.nvmlClocksEventReasonSwPowerCap, "power cap"),
     (pynvml.nvmlClocksEventReasonSwThermalSlowdown, "thermal limit"),
@@ -213,10 +211,9 @@ class GpuWatch:
         self._reader = GpuReader(*devices, nvml=nvml)
         self._log = log or logging.getLogger("gpu")
         self._period_s = self._wait_s = period_s
-        self._due_s = 0.0
+        self._due_s, self._hangs = 0.0, False
         self._over = bool(devices) and set(devices) <= NO_GPUS
         self._thread: threading.Thread | None = None
-        self._hangs = False
         self._found = GpuFindings((), ())
         self._courses: dict[int | None, _Course] = {}
         self._summaries: tuple[GpuSummary, ...] = ()
@@ -225,8 +222,7 @@ class GpuWatch:
         """The newest readings at `now_s`, monotonic seconds; waits for none."""
         busy = self._thread is not None and self._thread.is_alive()
         if not self._over and not busy and now_s >= self._due_s:
-            self._due_s = now_s + self._wait_s
-            self._hangs = False
+            self._due_s, self._hangs = now_s + self._wait_s, False
             self._thread = threading.Thread(target=self._read, name="gpu", daemon=True)
             self._thread.start()
         elif busy and now_s >= self._due_s + HANGING_S and not self._hangs:
