@@ -29,6 +29,10 @@ _HEADINGS = (
     "IMAGE",
 )
 _SHOWN_FIRST = (Picture.HEAT, Picture.FRAME, Picture.RECONSTRUCTION)
+PLACES = """\
+Places that stand out (pixels of the region of interest)
+  A single peak rejects nothing: the score is the mean of the image's highest pixels."""
+NO_GATE = " (rendered or replayed: no part was at the gate)"
 _NONE = "-"
 _DELIVERY: dict[Delivery | None, str] = {
     None: "not confirmed by the broker",
@@ -70,7 +74,7 @@ def sheet(record: VerdictRecord, images: Path) -> str:
     sections = [
         _facts(record),
         ["", "Stages (from the first stage's receipt)", *_timeline(record.stamps)],
-        ["", "Defects (pixels of the region of interest)", *_defect_lines(record.defects)],
+        ["", PLACES, *_defect_lines(record.defects)],
         ["", "Images", *_image_lines(record, images)],
     ]
     return "\n".join(line for section in sections for line in section)
@@ -157,7 +161,7 @@ def _facts(record: VerdictRecord) -> list[str]:
         ("Encoder", _position(record.encoder_position)),
         ("At the gate", _position(record.reject_position)),
         ("To the PLC", _DELIVERY[record.delivery]),
-        ("Source", f"{record.source}{' (simulated)' if record.simulated else ''}"),
+        ("Source", f"{record.source}{NO_GATE if record.simulated else ''}"),
         ("Truth", _truth(record)),
     ]
     return [f"{name:<14}{value}" for name, value in facts]

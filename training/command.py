@@ -83,6 +83,8 @@ parts come clearly lighter and darker, or --exposure asked for it. A part that i
 being lighter or darker as a whole is then not found; --exposure as_is leaves images as they are."""
 
 SKIPPED_FILE = "skipped.txt"
+RATE = 0.01
+"""Of good parts that the next command's calibration would let be rejected; meant to be changed."""
 KINDS = ", ".join(kind.value for kind in AnomalyKind)
 
 
@@ -141,7 +143,9 @@ def _calibration(arguments: argparse.Namespace, config: LineConfig, bundle: Bund
         ("--line", arguments.line) if arguments.config is None else ("--config", arguments.config)
     )
     changes = [word for override in overrides for word in ("--set", override)]
-    return shlex.join(["calibrate_line", *map(str, line), *changes])
+    images = ("--parts", 200) if arguments.images is None else ("--images", arguments.images)
+    rest = (*images, "--false-reject-rate", RATE)
+    return shlex.join(["calibrate_line", *map(str, line), *changes, *map(str, rest)])
 
 
 def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSettings:

@@ -68,7 +68,9 @@ def test_the_next_command_calibrates_the_bundle_that_was_trained(
     assert run("--config", line, *changes, *options) == 0
 
     program, *words = shlex.split(capsys.readouterr().out.rpartition("Next: ")[2])
-    config = load_arguments_line(line_parser(program, "").parse_args(words))
+    told, rest = line_parser(program, "").parse_known_args(words)
+    assert rest == ["--images", "parts", "--false-reject-rate", "0.01"]
+    config = load_arguments_line(told)
     own = {"default": "bundle", "cap": "cap bundle"}[recipe]
     assert program == "calibrate_line"
     assert load_bundle(config.model.bundle).folder == line.parent / (out or own)
