@@ -25,7 +25,7 @@ from types import FrameType
 import cv2
 import numpy as np
 
-from calibration.record import load_line_calibration
+from calibration.record import load_line_calibration, train_command
 from pipeline.bell import Bell
 from pipeline.command_line import above_zero, plain_parser, run_command, share, whole_number
 from pipeline.config import LineConfig, SimulatedCamera
@@ -70,7 +70,7 @@ class Scores:
 
     def __init__(self, config: LineConfig, reject_share: float, picture_px: int | None) -> None:
         assert isinstance(config.camera, SimulatedCamera)
-        bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
+        bundle_id, bundles_own = stated_identity(config.model.bundle, train_command(config))
         calibration = load_line_calibration(config, bundle_id, bundles_own)
         self._share, self._bundle_id = reject_share, bundle_id
         self._threshold, self._pixel = calibration.threshold, calibration.pixel_threshold

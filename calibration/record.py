@@ -177,6 +177,12 @@ def _line_option(config: LineConfig) -> str:
     return f"--line {config.line}" if name == config.name else "--config FILE"
 
 
+def train_command(config: LineConfig) -> str:
+    """The command that trains this line's bundle, by the same words as `calibrate_command`."""
+    images = "--parts 800" if isinstance(config.camera, SimulatedCamera) else "--images DIR"
+    return f"train_line {line_arguments(config)} {images} --minutes 60"
+
+
 def calibrate_command(config: LineConfig) -> str:
     """The command that calibrates this line; what stands in capitals is to be filled in."""
     images = "--parts 200" if isinstance(config.camera, SimulatedCamera) else "--images DIR"

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from calibration.record import load_active
+from calibration.record import load_active, train_command
 from chaos.brokers import LOOPBACK, Mosquitto, embedded_settings, free_port, plc_access
 from chaos.checker import Checker
 from chaos.fault import DISK_SIZE, Hall
@@ -86,7 +86,7 @@ def measure_capacity(hall: Hall) -> float:
 
 def _active_rule(config: LineConfig) -> DecisionRule:
     """What every PASS of this line must rest on."""
-    bundle_id = stated_identity(config.model.bundle, config.line).id
+    bundle_id = stated_identity(config.model.bundle, train_command(config)).id
     record = load_active(config.calibration.folder, bundle_id, "")
     return DecisionRule(record.threshold, bundle_id, record.id)
 

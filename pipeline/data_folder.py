@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, LineError
+from pipeline.lock_file import open_lock, other_owner, sign_lock
 from pipeline.output_file import try_writing
 
 LOCK_FILE = "lock"
@@ -27,9 +27,7 @@ def owned_data_folder(config: LineConfig) -> Iterator[None]:
         owner = _owner_of(lock)
         if owner:
             raise _in_use(config.data_folder, owner)
-        with contextlib.suppress(OSError):  # a full disk has no room for the name; the lock holds
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{_name(config)}process {os.getpid()})\n".encode(), 0)
+        sign_lock(lock, f"{_name(config)}process {os.getpid()})")
         yield
     finally:
         os.close(lock)
@@ -63,19 +61,15 @@ def _name(config: LineConfig) -> str:
 
 def _opened(folder: Path) -> int:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return open_lock(folder / LOCK_FILE)
     except OSError as error:
         raise _no_use(folder, error) from error
 
 
 def _owner_of(lock: int) -> str:
     """Who else has the lock; empty where it is now this process that has it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(lock, 64, 0).decode(errors="replace").strip() or "a line"
-    return ""
+    owner = other_owner(lock)
+    return "" if owner is None else owner or "a line"
 
 
 def _no_use(folder: Path, error: OSError) -> ConfigError:

@@ -23,10 +23,12 @@ class StatedIdentity(NamedTuple):
     paradigm: str
 
 
-def stated_identity(folder: Path, line: int) -> StatedIdentity:
-    """Id and paradigm in `bundle.yaml`. Raises BundleError where there is no id to read."""
+def stated_identity(folder: Path, command_hint: str) -> StatedIdentity:
+    """Id and paradigm in `bundle.yaml`. Raises BundleError, with the command that trains such a
+    bundle, where there is no id to read.
+    """
     file = folder / "bundle.yaml"
-    mend = f"Train one: train_line --line {line} --images DIR --minutes 60"
+    mend = f"Train one: {command_hint}"
     try:
         manifest = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

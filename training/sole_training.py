@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import TrainingError
+from pipeline.lock_file import open_lock, other_owner, sign_lock
 from training.distributed import World
 
 LOCK_FILE = "lock"
@@ -30,22 +30,17 @@ def sole_training(folder: Path, world: World) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = open_lock(folder / LOCK_FILE)
     except OSError as error:
         raise TrainingError(f"{folder}: nothing can be written there ({error.strerror})") from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        owner = other_owner(lock)
+        if owner is not None:
             raise TrainingError(
                 f"{folder} is in use by another training (process {owner}); wait for it, or give "
                 "this one an --out of its own"
-            ) from error
-        with contextlib.suppress(OSError):  # a full disk has no room for the name; the lock holds
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            )
+        sign_lock(lock, str(os.getpid()))
         yield
     finally:
         os.close(lock)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import numpy as np
 
-from calibration.record import load_line_calibration
+from calibration.record import load_line_calibration, train_command
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
 from pipeline.data_folder import check_data_folder
@@ -330,7 +330,7 @@ def load_rule(config: LineConfig) -> DecisionRule:
     Whether it holds for the precision of the scores is checked where these are computed, in
     segmentation, without which no score arrives.
     """
-    bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
+    bundle_id, bundles_own = stated_identity(config.model.bundle, train_command(config))
     calibration = load_line_calibration(config, bundle_id, bundles_own)
     return DecisionRule(calibration.threshold, bundle_id, calibration.id, config.recipe)
 

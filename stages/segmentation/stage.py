@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.record import train_command
 from calibration.record_parity import load_calibration_for
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
@@ -102,7 +103,7 @@ def check_calibration(config: LineConfig) -> None:
     """Whether there is one for the line's bundle and paradigm, and for the precision of scores that
     are computed here. Raises BundleError, CalibrationError and ConfigError.
     """
-    bundle_id, bundles_own = stated_identity(config.model.bundle, config.line)
+    bundle_id, bundles_own = stated_identity(config.model.bundle, train_command(config))
     load_calibration_for(config, bundle_id, bundles_own, computes_in(config))
 
 

@@ -44,6 +44,7 @@ CONTRACT = (
     "logs",
     "loopback",
     "names",
+    "lock_file",
     "output_file",
     "telemetry",
 )

@@ -15,6 +15,7 @@ from calibration.record import (
     load_line_calibration,
     load_record,
     save_and_activate,
+    train_command,
 )
 from calibration_records import calibration_record
 from pipeline.config import LineConfig
@@ -211,6 +212,7 @@ def test_the_command_names_the_recipe() -> None:
     recipe = {"name": "lids", "bundle": "lids/bundle", "calibration": "lids/calibration"}
     config = load_line(line_file(3), [("recipes", [recipe]), ("recipe", "lids")])
     assert calibrate_command(config).startswith("calibrate_line --line 3 --set recipe=lids --parts")
+    assert train_command(config) == "train_line --line 3 --set recipe=lids --parts 800 --minutes 60"
 
 
 @pytest.mark.parametrize("changes", [{"name": "Another line"}, {"line": 4321}])

@@ -207,5 +207,5 @@ def test_a_new_calibration_needs_a_parity_of_its_own(config: LineConfig, tmp_pat
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_shipped_calibration_serves_every_processor(dtype: str) -> None:
     config = load_line(CONFIGS / "line_3.yaml")
-    bundle_id, paradigm = stated_identity(config.model.bundle, 3)
+    bundle_id, paradigm = stated_identity(config.model.bundle, "")
     assert load_calibration_for(config, bundle_id, paradigm, dtype).line == 3
