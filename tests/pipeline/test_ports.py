@@ -211,10 +211,10 @@ def test_a_flood_of_damaged_messages_holds_up_no_other_channel(
         for turn in range(100):
             try:
                 message = decision.receive()
-            except DamagedMessageError as error:
-                assert error.channel == "announcement"
+            except DamagedMessageError:
                 continue
-            assert message is not None and message.channel == "failure"
+            assert message is not None
+            assert message.channel == "failure"
             held_up, sound = max(held_up, turn), sound + 1
             break
         else:
