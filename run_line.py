@@ -11,16 +11,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.command_line import images_override, line_parser, load_arguments_line, run_command
+from pipeline.command_line import (
+    images_override,
+    line_parser,
+    load_arguments_line,
+    run_command,
+    whole_number,
+)
 from pipeline.config import LineConfig
 from pipeline.console import onlooker
-from pipeline.data_folder import owned_data_folder
+from pipeline.data_folder import owned_data_folder, running_line
 from pipeline.errors import ConfigError, LineError
 from pipeline.line import rows
 from pipeline.logs import open_log
 from pipeline.loopback import port_fault
 from pipeline.output_file import check_can_write
-from pipeline.preflight import check_line
+from pipeline.preflight import Finding, check_line
+from pipeline.recipe_switch import SUBJECTS
 from pipeline.run_folder import RunFolder
 from pipeline.summary import RunSummary
 from pipeline.supervisor import Supervisor
@@ -56,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         EPILOG,
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="inspect this folder of images")
-    parser.add_argument("--parts", type=int, metavar="N", help="end after N parts")
+    parser.add_argument("--parts", type=whole_number(1), metavar="N", help="end after N parts")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the totals as JSON")
     parser.add_argument("--check", action="store_true", help="check everything, start nothing")
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table")
@@ -85,7 +92,8 @@ def _main(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> LineConfig:
     changes = []
     if options.images is not None:
-        changes.append(images_override(options.images))
+        own = load_arguments_line(options).camera
+        changes.append(images_override(options.images, own))
     if options.parts is not None:
         changes.append(("camera.parts", options.parts))
     return load_arguments_line(options, changes)
@@ -93,14 +101,34 @@ def _load(options: argparse.Namespace) -> LineConfig:
 
 def _check(config: LineConfig) -> int:
     print(f"line {config.line}, {config.name}\n  ok     configuration")
-    code = 0
-    for finding in check_line(config):
-        print(f"  {'WRONG' if finding.fault else 'ok   '}  {finding.subject}")
-        if finding.fault is not None:
-            code = code or finding.fault.exit_code
-            print("\n".join(f"           {line}" for line in str(finding.fault).splitlines()))
-    print("the line can start" if code == 0 else "the line cannot start")
+    codes = [_show(finding, finding.subject) for finding in check_line(config)]
+    code = next(filter(None, codes), 0)
+    unready = [
+        recipe.name
+        for recipe in config.recipes
+        if recipe.name != config.recipe and not _recipe_is_ready(config, recipe.name)
+    ]
+    owner = running_line(config)
+    can = f"{owner} is running; it could start again" if owner else "the line can start"
+    but = f", but not change to recipe {' or '.join(unready)}" if unready else ""
+    print(f"{can}{but}" if code == 0 else "the line cannot start")
     return code
+
+
+def _recipe_is_ready(config: LineConfig, name: str) -> bool:
+    findings = check_line(config.with_recipe(name), SUBJECTS)
+    codes = [_show(finding, f"{finding.subject} of recipe {name}") for finding in findings]
+    return not any(codes)
+
+
+def _show(finding: Finding, subject: str) -> int:
+    """Print what was found; the exit code that it is worth."""
+    fault = finding.fault
+    print(f"  {'WRONG' if fault else 'ok   '}  {subject}")
+    if fault is None:
+        return 0
+    print("\n".join(f"           {line}" for line in str(fault).splitlines()))
+    return fault.exit_code
 
 
 def _run(config: LineConfig, options: argparse.Namespace) -> int:

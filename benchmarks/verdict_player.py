@@ -25,7 +25,7 @@ from types import FrameType
 import cv2
 import numpy as np
 
-from calibration.record import load_line_calibration, train_command
+from calibration.record import load_line_calibration
 from pipeline.bell import Bell
 from pipeline.command_line import above_zero, plain_parser, run_command, share, whole_number
 from pipeline.config import LineConfig, SimulatedCamera
@@ -34,6 +34,7 @@ from pipeline.control import Beat, LineOrder, StageReport
 from pipeline.errors import ConfigError, LineError
 from pipeline.line import Row, rows
 from pipeline.messages import Announcement, InspectionResult, Message, Part, Stamp, Truth
+from pipeline.next_command import train_command
 from pipeline.ports import Ports
 from pipeline.run_folder import SESSION_FILE
 from pipeline.telemetry import resident_mb

@@ -21,15 +21,16 @@ from calibration.record import CalibrationRecord, check_folder, save_and_activat
 from calibration.threshold import parts_needed, require_parts
 from pipeline.command_line import (
     drawing_camera,
-    line_option,
     line_parser,
     load_arguments_line,
+    number,
     run_command,
     whole_number,
 )
 from pipeline.config import LineConfig
 from pipeline.errors import ConfigError
 from pipeline.names import printable
+from pipeline.next_command import line_arguments
 from stages.readiness import load_line_bundle
 
 DESCRIPTION = """\
@@ -85,12 +86,12 @@ def calibrate_line(arguments: argparse.Namespace) -> int:
     scored = score_normals(config, bundle, images)
     record = calibrate(config, bundle, scored, rate, datetime.now(UTC))
     path = save_and_activate(config.calibration.folder, record)
-    print(printable(report(record, images, path, line_option(arguments))))
+    print(printable(report(record, images, path, line_arguments(config))))
     return 0
 
 
-def report(record: CalibrationRecord, images: NormalImages, path: Path, line_option: str) -> str:
-    """What was found, in words for the people of the line."""
+def report(record: CalibrationRecord, images: NormalImages, path: Path, line: str) -> str:
+    """What was found, in words for the people of the line; `line` are the options that name it."""
     scores = record.score_quantiles
     expected, bound, wanted = (
         f"{1000 * rate:.3g}"
@@ -112,7 +113,7 @@ Line {record.line} is calibrated on {record.used} images of good parts ({record.
   stored         {path}
                  and active from the line's next start
 {_warnings(record, images)}
-Next: run_line {line_option}"""
+Next: run_line {line}"""
 
 
 def _warnings(record: CalibrationRecord, images: NormalImages) -> str:
@@ -169,7 +170,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--false-reject-rate",
-        type=float,
+        type=number,
         required=True,
         metavar="R",
         help="share of good parts that may be rejected, for instance 0.01",

@@ -28,13 +28,14 @@ from pydantic import (
     ValidationError,
 )
 
-from pipeline.config import DEFAULT_RECIPE, LineConfig, SimulatedCamera
-from pipeline.config_file import line_file, read_yaml
-from pipeline.errors import CalibrationError, ConfigError
+from pipeline.config import LineConfig
+from pipeline.errors import CalibrationError
+from pipeline.next_command import calibrate_command
 from pipeline.output_file import try_writing
 
 FORMAT_VERSION: Final = 1
 ACTIVE = "active"
+MOST_NAMED = 3
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -159,36 +160,6 @@ def load_line_calibration(
     return load_active(config.calibration.folder, bundle_id, calibrate_command(config), other)
 
 
-def line_arguments(config: LineConfig) -> str:
-    """What a command must be given to be about this line as it is configured."""
-    section = config.reconstruction
-    recipe = {"recipe": config.recipe} if config.recipe != DEFAULT_RECIPE else {}
-    named = {"paradigm": section.paradigm} if section.paradigm else {}
-    changes = recipe | {f"reconstruction.{k}": v for k, v in {**named, **section.ddim}.items()}
-    return _line_option(config) + "".join(f" --set {k}={v}" for k, v in changes.items())
-
-
-def _line_option(config: LineConfig) -> str:
-    """`--line N` where configs/line_N.yaml has the line's name, else `--config FILE`."""
-    try:
-        name = read_yaml(line_file(config.line)).get("name")
-    except ConfigError:
-        name = None
-    return f"--line {config.line}" if name == config.name else "--config FILE"
-
-
-def train_command(config: LineConfig) -> str:
-    """The command that trains this line's bundle, by the same words as `calibrate_command`."""
-    images = "--parts 800" if isinstance(config.camera, SimulatedCamera) else "--images DIR"
-    return f"train_line {line_arguments(config)} {images} --minutes 60"
-
-
-def calibrate_command(config: LineConfig) -> str:
-    """The command that calibrates this line; what stands in capitals is to be filled in."""
-    images = "--parts 200" if isinstance(config.camera, SimulatedCamera) else "--images DIR"
-    return f"calibrate_line {line_arguments(config)} {images} --false-reject-rate 0.01"
-
-
 def load_active(
     folder: Path, bundle_id: str, command_hint: str, paradigm: str | None = None
 ) -> CalibrationRecord:
@@ -269,14 +240,28 @@ def _active_name(folder: Path, mend: str) -> str:
     try:
         name = (folder / ACTIVE).read_text(encoding="utf-8").strip()
     except FileNotFoundError as error:
-        raise CalibrationError(f"{folder}: the line has no calibration yet. {mend}") from error
+        stored = _stored_names(folder)
+        if not stored:
+            raise CalibrationError(f"{folder}: the line has no calibration yet. {mend}") from error
+        raise CalibrationError(
+            f"{folder / ACTIVE}: missing, so that none of the calibrations there counts: write the "
+            f"name of one into it ({stored[-1]} is the newest of {len(stored)}). Or: {mend}"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(f"{folder / ACTIVE}: cannot be read: {error}. {mend}") from error
-    if not name or Path(name).name != name:
+    if not name or Path(name).name != name or not (folder / name).exists():
+        newest = ", ".join(_stored_names(folder)[-MOST_NAMED:])
+        there = f" ({newest})" if newest else ""
         raise CalibrationError(
-            f"{folder / ACTIVE}: expected the name of one calibration file, got {name!r}. {mend}"
+            f"{folder / ACTIVE}: expected the name of one calibration file of the folder{there}, "
+            f"got {name!r}. Write one of them, or: {mend}"
         )
     return name
+
+
+def _stored_names(folder: Path) -> list[str]:
+    """The calibrations in a folder, the oldest first."""
+    return sorted(path.name for path in folder.glob("*_*.yaml"))
 
 
 def replace_file(path: Path, text: str) -> None:

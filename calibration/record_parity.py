@@ -22,14 +22,13 @@ from calibration.record import (
     CalibrationRecord,
     Count,
     SignedContent,
-    calibrate_command,
-    line_arguments,
     load_line_calibration,
     load_signed,
     replace_file,
 )
 from pipeline.config import LineConfig, SimulatedCamera
 from pipeline.errors import CalibrationError
+from pipeline.next_command import calibrate_command, line_arguments
 
 SUFFIX = ".parity"
 

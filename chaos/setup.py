@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from calibration.record import load_active, train_command
+from calibration.record import load_active
 from chaos.brokers import LOOPBACK, Mosquitto, embedded_settings, free_port, plc_access
 from chaos.checker import Checker
 from chaos.fault import DISK_SIZE, Hall
@@ -23,6 +23,7 @@ from chaos.trial import wait_until_steady
 from chaos.view import PlcView
 from pipeline.config import LineConfig
 from pipeline.errors import LineError
+from pipeline.next_command import train_command
 from stages.bundle_identity import stated_identity
 from stages.decision.rule import DecisionRule
 

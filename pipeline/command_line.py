@@ -6,16 +6,20 @@ import argparse
 import math
 import os
 import select
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pipeline.config import LineConfig, SimulatedCamera
+from pipeline.config import FolderCamera, LineConfig, Section, SimulatedCamera
 from pipeline.config_file import line_file, load_line, parse_override
 from pipeline.errors import ConfigError, LineError
 
+Number = TypeVar("Number", int, float)
+Kind = TypeVar("Kind", bound=Enum)
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code of a command that Ctrl-C has ended, as shells give it."""
 READER_GONE = 128 + signal.SIGPIPE
@@ -44,7 +48,9 @@ def line_parser(
     number = "line number: configs/line_N.yaml"
     if default_line is not None:
         number += f" (default: {default_line})"
-    which.add_argument("--line", type=int, metavar="N", default=default_line, help=number)
+    which.add_argument(
+        "--line", type=whole_number(0), metavar="N", default=default_line, help=number
+    )
     which.add_argument("--config", type=Path, metavar="FILE", help="a configuration file instead")
     parser.add_argument(
         "--set",
@@ -62,7 +68,18 @@ def load_arguments_line(
 ) -> LineConfig:
     """The configuration that --line, --config, --set and the command's own options ask for."""
     overrides = [parse_override(text) for text in arguments.overrides]
-    return load_line(config_path(arguments), [*overrides, *extra])
+    config = load_line(config_path(arguments), [*overrides, *extra])
+    return config.asked_for_by(shlex.join(line_options(arguments)))
+
+
+def line_options(arguments: argparse.Namespace, changes: Sequence[str] = ()) -> list[str]:
+    """--line or --config, and each --set, as they were given, for the next command to type; with
+    further `changes` of the configuration, each as KEY.PATH=VALUE.
+    """
+    by_file = arguments.config is not None
+    line = ("--config", arguments.config) if by_file else ("--line", arguments.line)
+    overrides = (*arguments.overrides, *changes)
+    return [*map(str, line), *(word for change in overrides for word in ("--set", change))]
 
 
 def config_path(arguments: argparse.Namespace) -> Path:
@@ -72,10 +89,14 @@ def config_path(arguments: argparse.Namespace) -> Path:
     return line_file(arguments.line)
 
 
-def images_override(folder: Path) -> tuple[str, Any]:
-    """`--images DIR` as a change of the configuration: a folder takes the camera's place."""
+def images_override(folder: Path, camera: Section) -> tuple[str, Any]:
+    """`--images DIR` as a change of the configuration: a folder takes the camera's place, or that
+    of the folder which it has, whose rate stays.
+    """
     if not folder.is_dir():
         raise ConfigError(f"--images {folder}: no such folder")
+    if isinstance(camera, FolderCamera):
+        return "camera.folder", str(folder.resolve())
     return "camera", {"kind": "folder", "folder": str(folder.resolve()), "rate_hz": None}
 
 
@@ -89,28 +110,26 @@ def drawing_camera(config: LineConfig, option: str) -> SimulatedCamera:
     )
 
 
-def line_option(arguments: argparse.Namespace) -> str:
-    """`--line N` or `--config FILE` as it was given, for the next command to type."""
-    if arguments.config is not None:
-        return f"--config {arguments.config}"
-    return f"--line {arguments.line}"
-
-
 def whole_number(least: int) -> Callable[[str], int]:
     """A reader of whole numbers from `least` on, for argparse."""
 
-    def number(text: str) -> int:
-        value = int(text)
+    def whole(text: str) -> int:
+        value = _read(int, text, "a whole number")
         if value < least:
             raise argparse.ArgumentTypeError(f"{text}: expected {least} or more")
         return value
 
-    return number
+    return whole
+
+
+def number(text: str) -> float:
+    """A reader of numbers, for argparse."""
+    return _read(float, text, "a number")
 
 
 def above_zero(text: str) -> float:
     """A reader of finite numbers above 0, for argparse."""
-    value = float(text)
+    value = number(text)
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
     return value
@@ -118,10 +137,30 @@ def above_zero(text: str) -> float:
 
 def share(text: str) -> float:
     """A reader of shares from 0 to 1, for argparse."""
-    value = float(text)
+    value = number(text)
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text}: expected a share from 0 to 1")
     return value
+
+
+def one_of(kinds: type[Kind]) -> Callable[[str], Kind]:
+    """A reader of the values of an enumeration, for argparse."""
+
+    def kind(text: str) -> Kind:
+        try:
+            return kinds(text)
+        except ValueError as error:
+            known = ", ".join(str(item.value) for item in kinds)
+            raise argparse.ArgumentTypeError(f"{text}: expected one of {known}") from error
+
+    return kind
+
+
+def _read(kind: Callable[[str], Number], text: str, wanted: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: expected {wanted}") from error
 
 
 def run_command(command: Callable[[], int]) -> int:

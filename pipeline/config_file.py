@@ -147,12 +147,16 @@ def _key_path(loc: tuple[int | str, ...], data: dict[str, Any]) -> list[str]:
     """The error's place as the user wrote it, without the names of union members."""
     keys: list[str] = []
     value: Any = data
+    member_of: Any = None  # the section whose kind the last item of `loc` was
     for index, key in enumerate(loc):
         final = index == len(loc) - 1
+        if isinstance(value, dict) and key == value.get("kind") and value is not member_of:
+            member_of = value
+            continue
         known = (isinstance(value, dict) and key in value) or (
             isinstance(value, list) and isinstance(key, int)
         )
-        if not known and not (final and isinstance(value, dict) and key != value.get("kind")):
+        if not known and not (final and isinstance(value, dict)):
             continue
         keys.append(str(key))
         if isinstance(value, dict):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.config import LineConfig
 from pipeline.errors import ConfigError, LineError
-from pipeline.lock_file import open_lock, other_owner, sign_lock
+from pipeline.lock_file import open_lock, other_owner, sign_lock, signed_by
 from pipeline.output_file import try_writing
 
 LOCK_FILE = "lock"
@@ -20,13 +20,15 @@ def owned_data_folder(config: LineConfig) -> Iterator[None]:
     """Makes the line's data folder, and keeps every other line out of it meanwhile.
 
     The lock file stays: it is the lock on it that counts, and it ends with the process. Raises
-    ConfigError where the folder cannot be made or written, LineError where a line has it.
+    ConfigError where the folder cannot be made or written or is another line's, LineError where a
+    line has it.
     """
     lock = _opened(config.data_folder)
     try:
         owner = _owner_of(lock)
         if owner:
             raise _in_use(config.data_folder, owner)
+        _refuse_a_stranger(config, lock)
         sign_lock(lock, f"{_name(config)}process {os.getpid()})")
         yield
     finally:
@@ -49,10 +51,35 @@ def check_data_folder(config: LineConfig) -> None:
     lock = _opened(folder)
     try:
         owner = _owner_of(lock)
+        if owner and not owner.startswith(_name(config)):
+            raise _in_use(folder, owner)
+        if not owner:
+            _refuse_a_stranger(config, lock)
     finally:
         os.close(lock)
-    if owner and not owner.startswith(_name(config)):
-        raise _in_use(folder, owner)
+
+
+def running_line(config: LineConfig) -> str:
+    """The line of this number that has its data folder now, with its process; empty if none."""
+    if not (config.data_folder / LOCK_FILE).exists():
+        return ""
+    lock = _opened(config.data_folder)
+    try:
+        owner = _owner_of(lock)
+    finally:
+        os.close(lock)
+    return owner if owner.startswith(_name(config)) else ""
+
+
+def _refuse_a_stranger(config: LineConfig, lock: int) -> None:
+    """What another line left there would be taken for this one's parts."""
+    last, found, _ = signed_by(lock).partition(" (")
+    if found and last != f"line {config.line}":
+        raise ConfigError(
+            f"data_folder {config.data_folder} has the parts of {last}; give line {config.line} a "
+            f"data_folder of its own. If it is {last} under a new number, remove "
+            f"{config.data_folder / LOCK_FILE}"
+        )
 
 
 def _name(config: LineConfig) -> str:

@@ -24,8 +24,13 @@ def other_owner(lock: int) -> str | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.pread(lock, LONGEST_NAME, 0).decode(errors="replace").strip()
+        return signed_by(lock)
     return None
+
+
+def signed_by(lock: int) -> str:
+    """The name of its owner, or of the last one; empty where nobody gave one."""
+    return os.pread(lock, LONGEST_NAME, 0).decode(errors="replace").strip()
 
 
 def sign_lock(lock: int, owner: str) -> None:

@@ -71,9 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check some subjects; the first fault is printed and gives the exit code."""
     parser = line_parser("preflight", "Check some of what a line needs, and start nothing.")
     parser.add_argument("--subject", action="append", metavar="NAME", required=True)
+    parser.add_argument("--asked-for", default="", metavar="OPTIONS", help="see LineConfig")
     options = parser.parse_args(arguments)
     try:
-        for finding in check_line(load_arguments_line(options), options.subject):
+        config = load_arguments_line(options).asked_for_by(options.asked_for)
+        for finding in check_line(config, options.subject):
             if finding.fault is not None:
                 raise finding.fault
     except LineError as error:

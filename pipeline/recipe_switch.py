@@ -31,6 +31,7 @@ class RecipeCheck:
         file = folder / CANDIDATE_FILE
         write_line(config, file)
         command = [sys.executable, "-m", "pipeline.preflight", "--config", str(file)]
+        command.append(f"--asked-for={config.asked_for}")
         command += [text for subject in SUBJECTS for text in ("--subject", subject)]
         self._process = subprocess.Popen(
             command,

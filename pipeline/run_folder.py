@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 from pipeline.config import LineConfig
-from pipeline.config_file import write_line
-from pipeline.errors import LineError
+from pipeline.config_file import load_line, write_line
+from pipeline.errors import ConfigError, LineError
 
 CONFIG_FILE = "line.yaml"
+OPTIONS_FILE = "options"
+"""The options of the command that runs the line, as `LineConfig.asked_for` has them."""
 SESSION_FILE = "session"
 LOCK_FILE = "lock"
 LOCK_ATTEMPTS = 100
@@ -47,6 +49,7 @@ class RunFolder:
     def write_config(self, config: LineConfig) -> None:
         """Write the configuration as run; processes that start from now on have it."""
         write_line(config, self.config_file)
+        (self.path / OPTIONS_FILE).write_text(config.asked_for, encoding="utf-8")
 
     def close(self) -> None:
         """Remove the folder and let go of the lock."""
@@ -113,6 +116,22 @@ def _make_private(folder: Path) -> None:
     if folder.stat().st_uid != os.getuid():
         raise LineError(f"{folder} belongs to another user; set run_folder")
     folder.chmod(0o700)
+
+
+def line_as_run(config: LineConfig) -> LineConfig:
+    """The configuration as the running line has it, which is what its other processes use.
+
+    Raises ConfigError where the line does not run.
+    """
+    written = config.run_dir / CONFIG_FILE
+    if not written.exists():
+        raise ConfigError(
+            f"line {config.line} is not running (no {written}); "
+            f"start it with: run_line --line {config.line} --by-hand STAGE"
+        )
+    options = config.run_dir / OPTIONS_FILE
+    asked_for = options.read_text(encoding="utf-8") if options.exists() else ""
+    return load_line(written).asked_for_by(asked_for)
 
 
 def new_session() -> str:

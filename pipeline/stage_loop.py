@@ -25,7 +25,6 @@ from pipeline.batching import Batcher, BatchRecord, Costs, Refused
 from pipeline.chain import build_stage
 from pipeline.command_line import line_parser, load_arguments_line, run_command
 from pipeline.config import LineConfig
-from pipeline.config_file import load_line
 from pipeline.control import Beat, StageReport
 from pipeline.errors import ConfigError, DeviceError, LineError
 from pipeline.line import AS_THEY_COME, CHANNELS, Row, row_named, rows, stages_after
@@ -33,7 +32,7 @@ from pipeline.logs import log_path, open_log, part_extra
 from pipeline.messages import MOST_TEXT, Failure, Message, Part, Reason, Stamp
 from pipeline.order_watch import ORPHAN_AFTER_NS, OrderWatch
 from pipeline.ports import DamagedMessageError, Ports
-from pipeline.run_folder import CONFIG_FILE, SESSION_FILE
+from pipeline.run_folder import SESSION_FILE, line_as_run
 from pipeline.stage import (
     NO_VIEW,
     OverlappingStage,
@@ -336,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_stage(options: argparse.Namespace) -> int:
     if options.supervisor is not None:
         _end_with_parent(options.supervisor)
-    config = _as_run(load_arguments_line(options))
+    config = line_as_run(load_arguments_line(options))
     try:
         row = row_named(options.stage, rows(config))
     except KeyError as error:
@@ -354,17 +353,6 @@ def _run_stage(options: argparse.Namespace) -> int:
         raise
     _end_on_signal(loop, log)
     return loop.run()
-
-
-def _as_run(config: LineConfig) -> LineConfig:
-    """The configuration as the running line has it, which is what its other processes use."""
-    written = config.run_dir / CONFIG_FILE
-    if not written.exists():
-        raise ConfigError(
-            f"line {config.line} is not running (no {written}); "
-            f"start it with: run_line --line {config.line} --by-hand STAGE"
-        )
-    return load_line(written)
 
 
 def _session(config: LineConfig) -> str:

@@ -28,10 +28,14 @@ def check_broker(mqtt: Mqtt, timeout_s: float) -> str | None:
     """What stands between the line and its broker, in a sentence, or None.
 
     An external broker is asked for a connection; for the embedded one its port must be free.
-    Raises ConfigError where password, certificate or key are missing, no use or not private.
+    Raises ConfigError where it is not, and where password, certificate or key are missing, no use
+    or not private.
     """
     if isinstance(mqtt.broker, EmbeddedBroker):
-        return port_fault(mqtt.broker.port)
+        taken = port_fault(mqtt.broker.port)
+        if taken is not None:
+            raise ConfigError(taken)
+        return None
     access = access_of(mqtt)
     fault = connection_fault(access, timeout_s)
     return None if fault is None else f"MQTT broker {access.address}: {fault}"

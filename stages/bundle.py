@@ -126,7 +126,7 @@ class Bundle:
         if fault:
             raise BundleError(
                 f"the weights in {self.folder} do not fit their profile "
-                f"{manifest.profile.name!r}: {fault}; {MEND}"
+                f"{manifest.profile.name!r}: {fault}"
             )
         both.load_state_dict(tensors, assign=True)
         both.eval()
@@ -183,14 +183,21 @@ def save_bundle(
     return bundle
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: Path, mend: str = MEND) -> Bundle:
     """Reads and verifies a bundle.
 
-    Raises BundleError where it is missing, incomplete, changed, of an unknown version, or where
-    its weights do not fit its profile.
+    Raises BundleError, ending in `mend`, where it is missing, incomplete, changed, of an unknown
+    version, or where its weights do not fit its profile.
     """
+    try:
+        return _verified(folder)
+    except BundleError as error:
+        raise BundleError(f"{error}; {mend}") from error
+
+
+def _verified(folder: Path) -> Bundle:
     if not folder.is_dir():
-        raise BundleError(f"there is no model bundle at {folder}: {MEND}")
+        raise BundleError(f"there is no model bundle at {folder}")
     weights, text = _read(folder / WEIGHTS_FILE), _read(folder / MANIFEST_FILE)
     stated_id, entries = _parse_manifest(text, folder)
     manifest = _checked_manifest(entries, folder)
@@ -198,7 +205,7 @@ def load_bundle(folder: Path) -> Bundle:
     if stated_id != found_id:
         raise BundleError(
             f"the model bundle {folder} was changed since it was made: its id is {stated_id}, its "
-            f"content is {found_id}; {MEND}"
+            f"content is {found_id}"
         )
     bundle = Bundle(found_id, manifest, folder, weights)
     bundle.networks()
@@ -246,13 +253,13 @@ def _parse_manifest(text: bytes, folder: Path) -> tuple[str, dict[str, Any]]:
     try:
         entries: Any = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BundleError(f"{where} is not YAML ({error}); {MEND}") from error
+        raise BundleError(f"{where} is not YAML ({error})") from error
     if not isinstance(entries, dict) or not isinstance(entries.get("id"), str):
-        raise BundleError(f"{where} is not the manifest of a model bundle; {MEND}")
+        raise BundleError(f"{where} is not the manifest of a model bundle")
     if entries.get("format_version") != FORMAT_VERSION:
         raise BundleError(
             f"{where} has format version {entries.get('format_version')!r}, this program reads "
-            f"{FORMAT_VERSION}: use the program that it was made with, or {MEND}"
+            f"{FORMAT_VERSION}: use the program that it was made with"
         )
     return entries.pop("id"), entries
 
@@ -265,7 +272,7 @@ def _checked_manifest(entries: Mapping[str, Any], folder: Path) -> BundleManifes
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
         )
-        raise BundleError(f"{where} is not valid: {faults}; {MEND}") from error
+        raise BundleError(f"{where} is not valid: {faults}") from error
 
 
 def _read_tensors(weights: bytes, folder: Path) -> dict[str, Tensor]:
@@ -273,7 +280,7 @@ def _read_tensors(weights: bytes, folder: Path) -> dict[str, Tensor]:
     try:
         tensors = load_tensors(weights)
     except SafetensorError as error:
-        raise BundleError(f"{folder / WEIGHTS_FILE} is damaged ({error}); {MEND}") from error
+        raise BundleError(f"{folder / WEIGHTS_FILE} is damaged ({error})") from error
     return {
         key: tensor.float() if tensor.is_floating_point() else tensor
         for key, tensor in tensors.items()
@@ -296,7 +303,7 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"the model bundle is incomplete: {file} cannot be read ({error.strerror}); {MEND}"
+            f"the model bundle is incomplete: {file} cannot be read ({error.strerror})"
         ) from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.config import Frame, LineConfig
 from pipeline.errors import BundleError, ConfigError
+from pipeline.next_command import train_command
 from stages.bundle import Bundle, load_bundle
 from stages.execution import Execution
 from stages.preprocessing.prepare import preparation_settings
@@ -24,14 +25,15 @@ def load_line_bundle(config: LineConfig) -> Bundle:
     Raises BundleError where it is missing, incomplete or changed, or where it was made for
     another size, number of channels or preparation; the text names both values.
     """
-    bundle = load_bundle(config.model.bundle)
+    train = train_command(config)
+    mend = f"train a new one with `{train}`, or restore the folder from its backup"
+    bundle = load_bundle(config.model.bundle, mend)
     differences = preparation_differences(bundle, config.frame)
     if differences:
         raise BundleError(
             f"the model bundle {bundle.folder} ({bundle.id}) was made for frames prepared "
             f"differently than line {config.line} prepares them: {'; '.join(differences)}. "
-            f"Set the line's `frame` as the bundle wants it, or train a bundle for this line: "
-            f"train_line --line {config.line}"
+            f"Set the line's `frame` as the bundle wants it, or train a bundle for it: {train}"
         )
     return _with_ddim(bundle, config.reconstruction.ddim)
 

@@ -12,8 +12,10 @@ from typing import get_args
 from pipeline.command_line import (
     above_zero,
     drawing_camera,
+    line_options,
     line_parser,
     load_arguments_line,
+    one_of,
     run_command,
     share,
     whole_number,
@@ -132,20 +134,16 @@ def _report(bundle: Bundle, work: Path, calibration: str) -> None:
 
 def _calibration(arguments: argparse.Namespace, config: LineConfig, bundle: Bundle) -> str:
     """The command, as a shell reads it, that calibrates the line for this very bundle."""
-    overrides = list(arguments.overrides)
+    changes = []
     if arguments.out is not None and config.recipe != DEFAULT_RECIPE:
         # the recipe's own bundle would outweigh model.bundle
         folder = config.calibration.folder
-        overrides += [f"recipe={DEFAULT_RECIPE}", f"calibration.folder={folder}"]
+        changes += [f"recipe={DEFAULT_RECIPE}", f"calibration.folder={folder}"]
     if arguments.out is not None:
-        overrides.append(f"model.bundle={bundle.folder}")
-    line = (
-        ("--line", arguments.line) if arguments.config is None else ("--config", arguments.config)
-    )
-    changes = [word for override in overrides for word in ("--set", override)]
+        changes.append(f"model.bundle={bundle.folder}")
     images = ("--parts", 200) if arguments.images is None else ("--images", arguments.images)
     rest = (*images, "--false-reject-rate", RATE)
-    return shlex.join(["calibrate_line", *map(str, line), *changes, *map(str, rest)])
+    return shlex.join(["calibrate_line", *line_options(arguments, changes), *map(str, rest)])
 
 
 def _settings(arguments: argparse.Namespace, config: LineConfig) -> TrainingSettings:
@@ -228,7 +226,7 @@ def add_painting_options(parser: argparse.ArgumentParser) -> None:
     """--without and --textures: what is painted onto the good parts."""
     parser.add_argument(
         "--without",
-        type=AnomalyKind,
+        type=one_of(AnomalyKind),
         action="append",
         default=[],
         metavar="KIND",

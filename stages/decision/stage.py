@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import numpy as np
 
-from calibration.record import load_line_calibration, train_command
+from calibration.record import load_line_calibration
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, LineState, LineStatistics, StageReport
-from pipeline.data_folder import check_data_folder
+from pipeline.data_folder import check_data_folder, running_line
 from pipeline.errors import ConfigError, LineError, NotReadyError
 from pipeline.logs import part_extra
 from pipeline.messages import (
@@ -27,6 +27,7 @@ from pipeline.messages import (
     Verdict,
     VerdictRecord,
 )
+from pipeline.next_command import train_command
 from pipeline.stage import NEVER_NS, Stage, StageContext
 from plc.check import check_broker
 from plc.client import PlcClient
@@ -336,7 +337,11 @@ def load_rule(config: LineConfig) -> DecisionRule:
 
 
 def check_plc(config: LineConfig) -> None:
-    """Whether the broker takes this line's connection. Raises LineError."""
+    """Whether the broker takes this line's connection. Raises LineError. A line that runs has its
+    own broker's port already.
+    """
+    if config.mqtt.broker.kind == "embedded" and running_line(config):
+        return
     fault = check_broker(config.mqtt, CHECK_TIMEOUT_S)
     if fault is not None:
         raise LineError(fault)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.record import train_command
 from calibration.record_parity import load_calibration_for
 from pipeline.config import LineConfig
 from pipeline.control import LineOrder, StageReport
 from pipeline.messages import InspectionResult, Message, ReconstructedFrame
+from pipeline.next_command import train_command
 from pipeline.stage import Stage, StageContext
 from stages.bundle_identity import stated_identity
 from stages.device import set_threads

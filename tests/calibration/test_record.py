@@ -9,13 +9,11 @@ from pydantic import ValidationError
 from calibration.record import (
     ACTIVE,
     CalibrationRecord,
-    calibrate_command,
     check_folder,
     load_active,
     load_line_calibration,
     load_record,
     save_and_activate,
-    train_command,
 )
 from calibration_records import calibration_record
 from pipeline.config import LineConfig
@@ -122,7 +120,7 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: bytes
 def test_a_file_under_another_name_is_refused(tmp_path: Path) -> None:
     path = save_and_activate(tmp_path, record())
     path.rename(tmp_path / "copy.yaml")
-    refused(tmp_path, "is missing")
+    refused(tmp_path, "expected the name of one calibration file of the folder")
     (tmp_path / ACTIVE).write_text("copy.yaml")
     refused(tmp_path, "changed since")
 
@@ -131,7 +129,14 @@ def test_a_file_under_another_name_is_refused(tmp_path: Path) -> None:
 def test_active_names_one_file_of_the_folder(tmp_path: Path, name: str) -> None:
     save_and_activate(tmp_path, record())
     (tmp_path / ACTIVE).write_text(name)
-    refused(tmp_path, "expected the name of one calibration file")
+    refused(tmp_path, rf"one calibration file of the folder \({record().file_name}\), got")
+
+
+def test_without_active_the_newest_of_the_calibrations_is_named(tmp_path: Path) -> None:
+    save_and_activate(tmp_path, record())
+    newest = save_and_activate(tmp_path, record(0.2, NOON + timedelta(hours=1)))
+    (tmp_path / ACTIVE).unlink()
+    refused(tmp_path, rf"active: missing.* \({newest.name} is the newest of 2\)")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -206,19 +211,6 @@ def test_the_shipped_calibration_is_as_it_was_written() -> None:
     folder = CONFIGS / "line_3" / "calibration"
     mend = "calibrate"
     assert [load_record(path, mend).line for path in folder.glob("*.yaml")] == [3]
-
-
-def test_the_command_names_the_recipe() -> None:
-    recipe = {"name": "lids", "bundle": "lids/bundle", "calibration": "lids/calibration"}
-    config = load_line(line_file(3), [("recipes", [recipe]), ("recipe", "lids")])
-    assert calibrate_command(config).startswith("calibrate_line --line 3 --set recipe=lids --parts")
-    assert train_command(config) == "train_line --line 3 --set recipe=lids --parts 800 --minutes 60"
-
-
-@pytest.mark.parametrize("changes", [{"name": "Another line"}, {"line": 4321}])
-def test_the_command_asks_for_the_file_of_a_line_without_a_number(changes: dict) -> None:
-    config = load_line(line_file(3), list(changes.items()))
-    assert calibrate_command(config).startswith("calibrate_line --config FILE --parts 200")
 
 
 def test_another_bundle_is_told_to_need_a_calibration_of_its_own(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.config_file import CONFIGS
 from pipeline.messages import Reason, Verdict
 from stages.acquisition.simulation import PartRenderer
 from stages.bundle import load_bundle, save_bundle
@@ -155,10 +156,10 @@ def foreign_bundle(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "remedy"),
     [
-        (remove_bundle, "train_line --line 3"),
-        (change_weights, "train_line --line"),
-        (remove_calibration, "calibrate_line --line 3"),
-        (foreign_bundle, "calibrate_line --line 3"),
+        (remove_bundle, "train_line"),
+        (change_weights, "train_line"),
+        (remove_calibration, "calibrate_line"),
+        (foreign_bundle, "calibrate_line"),
     ],
 )
 def test_a_line_without_a_sound_model_does_not_start(line, copied_model, damage, remedy):
@@ -168,7 +169,7 @@ def test_a_line_without_a_sound_model_does_not_start(line, copied_model, damage,
 
     assert line.wait() == 3
     said = "\n".join(line.output)
-    assert remedy in said
+    assert f"{remedy} --config {CONFIGS / 'line_3.yaml'} --set run_folder=" in said
     assert "RUNNING" not in said
     assert not line.run_folder.exists()
 
@@ -186,11 +187,34 @@ def test_the_check_says_what_is_wrong_and_starts_nothing(line, copied_model, run
     assert not line.run_folder.exists()
 
 
-def test_a_port_that_is_taken_is_said_before_anything_starts(line):
+def test_the_check_beside_the_running_line_finds_nothing_wrong(line, run_cli):
+    line.start("--set", "supervision.autostart=false", ready=False)
+    line.wait_for("READY: all processes are ready")
+    checked = run_cli(["run_line.py", "--line", "3", *line.arguments(), "--check"])
+    assert "WRONG" not in checked.stdout
+    assert f"line 3 (process {line.process.pid}) is running" in checked.stdout
+    assert checked.returncode == 0
+
+
+def test_the_check_names_a_recipe_that_is_not_ready(line, copied_model, tmp_path, run_cli):
+    recipe = (
+        f"{{name: lids, bundle: {tmp_path / 'no'}, calibration: {copied_model / 'calibration'}}}"
+    )
+    command = ["run_line.py", "--line", "3", *line.arguments(), "--check"]
+    checked = run_cli([*command, "--set", f"recipes=[{recipe}]"])
+    assert "WRONG  model bundle of recipe lids" in checked.stdout
+    assert "--set recipe=lids --parts 800" in checked.stdout
+    assert checked.stdout.endswith("the line can start, but not change to recipe lids\n")
+    assert checked.returncode == 0
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(line, run_cli):
     with socket.create_server(("127.0.0.1", line.port)):
         line.start(ready=False)
         line.wait_for(f"port {line.port} is taken by another program; set mqtt.broker.port")
         assert line.wait() == 2
+        checked = run_cli(["run_line.py", "--line", "3", *line.arguments(), "--check"])
+    assert (checked.returncode, "WRONG  MQTT broker" in checked.stdout) == (2, True)
     assert not line.run_folder.exists()
 
 

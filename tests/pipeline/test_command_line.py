@@ -16,12 +16,14 @@ from pipeline.command_line import (
     images_override,
     line_parser,
     load_arguments_line,
+    one_of,
     run_command,
     share,
     whole_number,
 )
 from pipeline.config import FolderCamera
 from pipeline.config_file import line_file
+from pipeline.control import LineState
 from pipeline.errors import (
     BundleError,
     CalibrationError,
@@ -171,12 +173,22 @@ def test_changes_are_checked_like_the_file() -> None:
 
 
 def test_a_folder_of_images_takes_the_cameras_place(tmp_path: Path) -> None:
-    config = load_arguments_line(arguments("--line", "3"), [images_override(tmp_path)])
+    given = arguments("--line", "3")
+    own = load_arguments_line(given).camera
+    config = load_arguments_line(given, [images_override(tmp_path, own)])
     assert isinstance(config.camera, FolderCamera)
     assert config.camera.folder == tmp_path
     assert config.camera.rate_hz is None
     with pytest.raises(ConfigError, match=r"--images .*: no such folder"):
-        images_override(tmp_path / "nowhere")
+        images_override(tmp_path / "nowhere", own)
+
+
+def test_another_folder_is_shown_at_the_rate_of_the_lines_own(tmp_path: Path) -> None:
+    folder = "camera={kind: folder, folder: /own, rate_hz: 2.5, repeat: true}"
+    given = arguments("--line", "3", "--set", folder)
+    own = load_arguments_line(given).camera
+    camera = load_arguments_line(given, [images_override(tmp_path, own)]).camera
+    assert camera == own.model_copy(update={"folder": tmp_path})
 
 
 def test_whole_numbers_from_a_least_one_on() -> None:
@@ -184,8 +196,14 @@ def test_whole_numbers_from_a_least_one_on() -> None:
     assert whole_number(0)("0") == 0
     with pytest.raises(argparse.ArgumentTypeError, match="expected 1 or more"):
         whole_number(1)("0")
-    with pytest.raises(ValueError, match="invalid literal"):
+    with pytest.raises(argparse.ArgumentTypeError, match="many: expected a whole number"):
         whole_number(1)("many")
+
+
+def test_one_of_the_values_of_an_enumeration() -> None:
+    assert one_of(LineState)("RUNNING") is LineState.RUNNING
+    with pytest.raises(argparse.ArgumentTypeError, match=r"WALKING: expected one of .*RUNNING"):
+        one_of(LineState)("WALKING")
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "inf", "nan"])

@@ -50,6 +50,11 @@ def complaint(file: Path, overrides: list[tuple[str, Any]] | None = None) -> str
 MISTAKES: dict[str, tuple[str, Any, str]] = {
     "unknown key": ("batch.sise", 4, "batch.sise: unknown key"),
     "unknown key at the top": ("bacth", {}, "bacth: unknown key"),
+    "missing key of a member that is called as one of its keys": (
+        "camera",
+        {"kind": "folder", "folder": "x"},
+        "camera.rate_hz: missing",
+    ),
     "unknown key in a union": ("camera.folder", "x", "camera.folder: unknown key"),
     "text for a number": ("timing.deadline_ms", "soon", "timing.deadline_ms: input should be"),
     "digits as text": ("mqtt.broker.port", "1883", "mqtt.broker.port: input should be a valid int"),

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config import LineConfig
 from pipeline.config_file import line_file, load_line
-from pipeline.data_folder import check_data_folder, owned_data_folder
+from pipeline.data_folder import check_data_folder, owned_data_folder, running_line
 from pipeline.errors import ConfigError, LineError
 
 OWNER = """
@@ -51,8 +51,30 @@ def test_a_folder_that_a_line_has_is_refused_to_every_other_one(tmp_path: Path, 
         named = rf"data_folder {folder} is in use by line 3 \(process {owner.pid}\); stop that line"
         with pytest.raises(LineError, match=named), owned_data_folder(config_of(folder, line)):
             pytest.fail("both have it")
-    with owned_data_folder(config_of(folder, line)):  # a killed owner has left it
+    with owned_data_folder(config_of(folder)):  # a killed owner has left it
         pass
+
+
+def test_a_folder_stays_the_line_s_that_had_it(tmp_path: Path) -> None:
+    with owned_data_folder(config_of(tmp_path)):
+        pass
+    other = config_of(tmp_path, line=7)
+    for attempt in (owned_data_folder(other).__enter__, lambda: check_data_folder(other)):
+        with pytest.raises(ConfigError, match=r"has the parts of line 3; give line 7 a data_fold"):
+            attempt()
+    (tmp_path / "lock").unlink()  # as the message says of a line under a new number
+    with owned_data_folder(other):
+        pass
+    check_data_folder(other)
+
+
+def test_a_running_line_is_told_from_others_and_from_none(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert not running_line(config_of(folder))
+    with owner_of(folder) as owner:
+        assert running_line(config_of(folder)) == f"line 3 (process {owner.pid})"
+        assert not running_line(config_of(folder, line=33))
+    assert not running_line(config_of(folder))
 
 
 def test_the_check_takes_no_offence_at_its_own_line(tmp_path: Path) -> None:
@@ -60,7 +82,7 @@ def test_the_check_takes_no_offence_at_its_own_line(tmp_path: Path) -> None:
         check_data_folder(config_of(tmp_path))
         with pytest.raises(LineError, match="in use by line 3"):
             check_data_folder(config_of(tmp_path, line=33))
-    check_data_folder(config_of(tmp_path, line=33))
+    check_data_folder(config_of(tmp_path))
 
 
 def test_the_check_makes_nothing(tmp_path: Path) -> None:

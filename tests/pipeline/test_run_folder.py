@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.config import LineConfig
 from pipeline.config_file import load_line, write_line
-from pipeline.errors import LineError
-from pipeline.run_folder import LOCK_FILE, SESSION_FILE, RunFolder, new_session
+from pipeline.errors import ConfigError, LineError
+from pipeline.run_folder import LOCK_FILE, SESSION_FILE, RunFolder, line_as_run, new_session
 
 MakeConfig = Callable[..., LineConfig]
 HOLD = """
@@ -118,7 +118,8 @@ def test_what_a_killed_line_left_is_cleaned(config: LineConfig, config_file: Pat
     assert (config.run_dir / SESSION_FILE).exists()
     folder = RunFolder(config)
     folder.open()
-    assert {path.name for path in config.run_dir.iterdir()} == {"line.yaml", "lock", "session"}
+    names = {path.name for path in config.run_dir.iterdir()}
+    assert names == {"line.yaml", "lock", "options", "session"}
     assert (config.run_dir / SESSION_FILE).read_text(encoding="ascii") == folder.session
     folder.close()
 
@@ -212,6 +213,18 @@ def test_a_place_where_no_folder_can_be_is_named(config: LineConfig) -> None:
     config.run_dir.symlink_to("/nowhere/at/all")
     with pytest.raises(LineError, match="no use as a run folder"):
         RunFolder(config).open()
+
+
+def test_the_other_processes_have_the_line_as_it_runs(config: LineConfig) -> None:
+    with pytest.raises(ConfigError, match="is not running"):
+        line_as_run(config)
+    asked = config.model_copy(update={"name": "As run"}).asked_for_by(
+        "--line 3 --set 'name=As run'"
+    )
+    folder = RunFolder(asked)
+    folder.open()
+    assert (line_as_run(config), line_as_run(config).asked_for) == (asked, asked.asked_for)
+    folder.close()
 
 
 def test_sessions_have_names_of_their_own() -> None:
