@@ -1,4 +1,8 @@
-"""An injection-moulded polypropylene closure from above, on a grey belt, in colour."""
+"""An injection-moulded polypropylene closure from above, on a grey belt, in colour.
+
+A part is drawn in fixed point: 16 bits a pixel, which OpenCV multiplies in a third of the time of
+32, and which leave the processor's cache to the networks beside it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ from stages.acquisition.simulation.fields import (
     placement_of,
     random_crop,
     smooth_noise,
-    upsampled,
 )
 from stages.acquisition.simulation.scene import (
     Bytes,
@@ -20,8 +23,10 @@ from stages.acquisition.simulation.scene import (
     MarkMaker,
     Scene,
     Site,
+    Words,
     as_bytes,
     as_floats,
+    as_words,
     moved,
     scale_of,
     turn_of,
@@ -34,6 +39,13 @@ FULL_SLOPE = 1.6
 """The steepest slope that the layers of bytes can hold."""
 PIGMENT_BGR = (74.0, 118.0, 208.0)
 BELT_BGR = (112.0, 110.0, 106.0)
+ONE = 1 << 14
+"""1 as a factor in fixed point, at most 4."""
+LEVEL = 1 << 7
+"""One grey level in fixed point, at most 512: there may be more light than the sensor can show."""
+NO_NOISE = 1 << 15
+"""What stands for 0 in the sensor's noise, whose unit is LEVEL."""
+_SHARES = np.arange(256) / 255
 
 
 class _Drawing:
@@ -88,6 +100,11 @@ class _Drawing:
         return as_floats(np.where(self.radius > RADIUS, belt, 1 - corner))
 
 
+def _times(field: MatLike, factor: MatLike) -> MatLike:
+    """The product of two in fixed point, one of them in ONE, in the other's unit."""
+    return cv2.multiply(field, factor, scale=1 / ONE)
+
+
 class MouldedCap:
     """`moulded_cap`: (H, W, 3) uint8 BGR."""
 
@@ -101,9 +118,9 @@ class MouldedCap:
         self._layers = _Drawing(size_px).layers
         grain = fine_noise(rng, wide, 0.9 * self._scale)
         flow = smooth_noise(rng, wide, 70 * self._scale)
-        self._skin = as_floats(1 + 0.012 * grain + 0.012 * flow)
-        self._belt = self._belt_field(rng, wide)
-        self._noise = fine_noise(rng, wide, 0.5)
+        self._skin = as_words(ONE * (1 + 0.012 * grain + 0.012 * flow))
+        self._belt = as_words(ONE * self._belt_field(rng, wide))
+        self._noise = as_words(NO_NOISE + LEVEL * fine_noise(rng, wide, 0.5))
 
     def _belt_field(self, rng: np.random.Generator, wide: tuple[int, int]) -> Floats:
         """The brightness of a matt belt with a fine imprint, around 1."""
@@ -122,49 +139,52 @@ class MouldedCap:
         )
         surface, slope_x, slope_y, daylight = cv2.split(layers)
         matt, gloss = self._light(rng, slope_x, slope_y)
-        lamp = cv2.multiply(self._lamp(rng), daylight, scale=1 / 255, dtype=cv2.CV_32F)
-        cover = cv2.multiply(lamp, surface, scale=1 / 255, dtype=cv2.CV_32F)
-        ground = cv2.multiply(random_crop(rng, self._belt, size), cv2.subtract(lamp, cover))
+        lamp = _times(self._lamp(rng), cv2.LUT(daylight, as_words(ONE * _SHARES)))
+        cover = _times(lamp, cv2.LUT(surface, as_words(ONE * _SHARES)))
+        ground = _times(random_crop(rng, self._belt, size), cv2.subtract(lamp, cover))
         skin = random_crop(rng, self._skin, size)
-        coloured = cv2.multiply(cv2.multiply(skin, matt), cover)
-        shine = cv2.multiply(gloss, cover)
+        coloured = _times(_times(skin, matt), cover)
+        shine = _times(gloss, cover)
         pigment = np.array(PIGMENT_BGR) * rng.uniform(0.96, 1.04) + rng.normal(0, 1.5, 3)
+        levels = LEVEL / ONE
         bands = [
-            cv2.add(shine, cv2.addWeighted(coloured, own, ground, below, 0.0))
+            cv2.add(shine, cv2.addWeighted(coloured, own * levels, ground, below * levels, 0.0))
             for own, below in zip(pigment.tolist(), BELT_BGR, strict=True)
         ]
         image = np.asarray(cv2.merge(self._noisy(rng, bands)), np.uint8)
         return Scene(image, np.asarray(surface, np.uint8), placement)
 
     def _noisy(self, rng: np.random.Generator, bands: list[MatLike]) -> list[MatLike]:
-        """Each band with its own sensor noise, as uint8."""
-        noise, sigma = self._noise, rng.uniform(1.2, 1.9)
-        grain = [random_crop(rng, noise, self._size) for _ in bands]
-        return [
-            cv2.addWeighted(band, 1.0, own, sigma, 0.0, dtype=cv2.CV_8U)
+        """Each band, in LEVEL, with its own sensor noise, as uint8."""
+        sigma = rng.uniform(1.2, 1.9)
+        grain = [random_crop(rng, self._noise, self._size) for _ in bands]
+        noisy = [
+            cv2.addWeighted(band, 1.0, own, sigma, -sigma * NO_NOISE)
             for band, own in zip(bands, grain, strict=True)
         ]
+        return [cv2.convertScaleAbs(band, alpha=1 / LEVEL) for band in noisy]
 
     def _light(
         self, rng: np.random.Generator, slope_x: MatLike, slope_y: MatLike
     ) -> tuple[MatLike, MatLike]:
-        """Matt light around 1 and gloss in grey levels, for a lamp at the upper left."""
+        """Matt light in ONE and gloss in LEVEL, for a lamp at the upper left."""
         azimuth = np.deg2rad(rng.uniform(222, 248))
         toward = float(np.cos(azimuth)), float(np.sin(azimuth))
         # `facing` is the surface's turn to the lamp in the slopes' unit, 127.5 where it is level.
         level = 127.5 * (1 + sum(toward))
         facing = cv2.addWeighted(slope_x, -toward[0], slope_y, -toward[1], level)
         slopes = (np.arange(256, dtype=np.float32) - 127.5) * (2 * FULL_SLOPE / 255)
-        matt = as_floats(np.clip(0.86 + 0.42 * slopes, 0.3, 1.5))
-        gloss = as_floats(62 * np.exp(-(((slopes - 0.72) * 3) ** 2)))
+        matt = as_words(ONE * np.clip(0.86 + 0.42 * slopes, 0.3, 1.5))
+        gloss = as_words(LEVEL * 62 * np.exp(-(((slopes - 0.72) * 3) ** 2)))
         return cv2.LUT(facing, matt), cv2.LUT(facing, gloss)
 
-    def _lamp(self, rng: np.random.Generator) -> Floats:
-        """(H, W) float32 factor around 1: level, gradient and vignette."""
-        y, x = np.mgrid[-1:1:16j, -1:1:16j].astype(np.float32)
-        slope = rng.uniform(-0.08, 0.08) * x + rng.uniform(-0.08, 0.05) * y
-        light = rng.uniform(0.9, 1.08) * (1.04 + slope - 0.05 * (x**2 + y**2))
-        return upsampled(as_floats(light), self._size)
+    def _lamp(self, rng: np.random.Generator) -> Words:
+        """(H, W) factor around 1, in ONE: level, gradient and vignette."""
+        y, x = (np.linspace(-1.06, 1.06, side) for side in self._size)
+        across = 0.5 + rng.uniform(-0.08, 0.08) * x - 0.05 * x**2
+        down = 0.54 + rng.uniform(-0.08, 0.05) * y - 0.05 * y**2
+        level = ONE * rng.uniform(0.9, 1.08)
+        return np.add.outer(as_words(level * down), as_words(level * across))
 
     def site(self, rng: np.random.Generator, scene: Scene, maker: MarkMaker) -> Site:
         """Anywhere on the top, or on the rim with its heading to the middle."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from stages.acquisition.simulation.scene import Affine, Bytes, Floats, as_floats
+from stages.acquisition.simulation.scene import Affine, Bytes, Floats, Words, as_floats
+
+Field = TypeVar("Field", Floats, Words)
 
 
 def standardised(field: Floats) -> Floats:
@@ -46,7 +50,7 @@ def brushing(rng: np.random.Generator, size_px: tuple[int, int], scale: float) -
     return standardised(np.clip(standardised(total), -2.6, 2.6))
 
 
-def random_crop(rng: np.random.Generator, field: Floats, size_px: tuple[int, int]) -> Floats:
+def random_crop(rng: np.random.Generator, field: Field, size_px: tuple[int, int]) -> Field:
     """A view of the field of the wanted size at a random place."""
     top = int(rng.integers(0, field.shape[0] - size_px[0] + 1))
     left = int(rng.integers(0, field.shape[1] - size_px[1] + 1))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint16]
 Bools = NDArray[np.bool_]
 Affine = NDArray[np.float64]
 
@@ -116,6 +117,11 @@ def turn_of(placement: Affine) -> float:
 def as_bytes(array: Any) -> Bytes:
     """The array rounded to uint8, cut off at 0 and 255."""
     return np.asarray(cv2.addWeighted(array, 1.0, array, 0.0, 0.0, dtype=cv2.CV_8U), np.uint8)
+
+
+def as_words(array: Any) -> Words:
+    """The array rounded to uint16, cut off at 0 and 65535."""
+    return np.asarray(np.clip(np.rint(array), 0, 65535), np.uint16)
 
 
 def as_floats(array: Any) -> Floats:
