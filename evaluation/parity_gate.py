@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -81,9 +81,15 @@ class Parity:
                 yield mode, outside
 
 
-def modes_of(bundle: Bundle, device: str, paradigm: str, line_batch: int = 1) -> tuple[Mode, ...]:
+def modes_of(
+    bundle: Bundle,
+    device: str,
+    paradigm: str,
+    line_batch: int = 1,
+    line_threads: Iterable[int] = (),
+) -> tuple[Mode, ...]:
     """Every way to compute that is compared with the reference on this device, in batches of the
-    usual sizes and of those up to `line_batch`, the line's own.
+    usual sizes and of those up to `line_batch`, the line's own, and on `line_threads` as well.
 
     A compiled or exported network, or another runtime, becomes one more entry: its name, the word
     that calibrations made with it have as `dtype`, and what makes an object with `inspect`.
@@ -94,9 +100,12 @@ def modes_of(bundle: Bundle, device: str, paradigm: str, line_batch: int = 1) ->
         precisions.append("bfloat16")
     by_torch = "cpu" if device == OPENVINO else device
     sizes = batch_sizes(place, line_batch)
-    modes = [_mode(bundle, by_torch, precision, paradigm, sizes) for precision in precisions]
+    threads = thread_counts(place, line_threads)
+    modes = [
+        _mode(bundle, by_torch, precision, paradigm, sizes, threads) for precision in precisions
+    ]
     if device == OPENVINO:  # as the line runs it
-        modes.append(_mode(bundle, device, precisions[-1], paradigm, sizes))
+        modes.append(_mode(bundle, device, precisions[-1], paradigm, sizes, threads))
     return tuple(modes)
 
 
@@ -107,25 +116,32 @@ def batch_sizes(device: torch.device, line_batch: int) -> tuple[int, ...]:
 
 
 def _mode(
-    bundle: Bundle, device: str, precision: Precision, paradigm: str, sizes: tuple[int, ...]
+    bundle: Bundle,
+    device: str,
+    precision: Precision,
+    paradigm: str,
+    sizes: tuple[int, ...],
+    threads: tuple[int, ...],
 ) -> Mode:
     execution = Execution(device, precision)
     return Mode(
         name=execution.computes_in,
         dtype=execution.computes_in,
         tolerance=TOLERANCES[precision],
-        threads=thread_counts(execution.device),
+        threads=threads,
         make=partial(Inspector, bundle, device, precision, paradigm),
         batch_sizes=sizes,
     )
 
 
-def thread_counts(device: torch.device) -> tuple[int, ...]:
-    """1 and 2, where the processor has two cores to itself; on a GPU they mean nothing."""
+def thread_counts(device: torch.device, line: Iterable[int] = ()) -> tuple[int, ...]:
+    """1, 2 and those of the line, as far as the processor has so many cores; on a GPU they mean
+    nothing.
+    """
     if device.type != "cpu":
         return (1,)
     cores = len(os.sched_getaffinity(0))
-    return tuple(count for count in THREADS if count <= cores)
+    return tuple(sorted({count for count in (*THREADS, *line) if count <= cores}))
 
 
 def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) -> Parity:
@@ -139,7 +155,9 @@ def check_parity(candidate: Candidate, labelled: LabelledParts, accept: bool) ->
     config, bundle = candidate.config, candidate.bundle
     calibration = active_calibration(candidate)
     device, paradigm = config.model.device, candidate.own_paradigm
-    modes = modes_of(bundle, device, paradigm, config.batch.size)
+    stages = config.stages
+    threads = (stages.reconstruction.threads, stages.segmentation.threads)
+    modes = modes_of(bundle, device, paradigm, config.batch.size, threads)
     if accept:
         _check_can_accept(config, calibration, modes)
     eager = EagerReference(bundle, device, PARADIGMS[paradigm])

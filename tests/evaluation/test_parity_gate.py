@@ -231,6 +231,14 @@ def test_the_line_says_how_large_its_batches_are(bench: Bench) -> None:
     assert {mode["batch_size"] for mode in bench.content["modes"]} == {*BATCH_SIZES, 33}
 
 
+def test_the_line_says_how_many_threads_it_has(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0, 1, 2})
+    assert bench.gate("--set", "stages={segmentation: {threads: 3}}") == 0
+    assert {mode["threads"] for mode in bench.content["modes"]} == {1, 3}
+
+
 def test_modes_of_a_processor(tiny_line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundle(tiny_line.parent / "bundle")
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0, 1, 2})
@@ -239,6 +247,7 @@ def test_modes_of_a_processor(tiny_line: Path, monkeypatch: pytest.MonkeyPatch) 
         modes = modes_of(bundle, "cpu", "norm_guided")
         assert [mode.name for mode in modes] == names
         assert {mode.threads for mode in modes} == {(1, 2)}
+    assert thread_counts(CPU, (3, 8)) == (1, 2, 3)
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0})
     assert thread_counts(CPU) == (1,)
     assert thread_counts(torch.device("cuda")) == (1,)
