@@ -159,13 +159,16 @@ def _each(found: Sequence[Metrics], statistic: Callable[[Sequence[float]], float
 
 
 def cell(summary: Summary, key: str) -> str:
-    """A figure as people read it: `0.9123`, `0.912 ± 0.004` over bundles, or a dash."""
+    """A figure as people read it: `0.9123`, `0.912 ± 0.004` over bundles, or a dash. What is not 1
+    never reads 1.0000.
+    """
     value = summary.mean.measured()[key]
     if value is None:
         return "-"
     digits = 4 if key in AREAS else _digits_of_rate(value)
     if summary.deviation is None:
-        return f"{value:.{digits}f}"
+        largest = 1 - 10**-digits if key in AREAS and value < 1 else value
+        return f"{min(value, largest):.{digits}f}"
     digits = min(digits, 3)
     return f"{value:.{digits}f} ± {summary.deviation[key] or 0.0:.{digits}f}"
 

@@ -139,7 +139,7 @@ def read_words(text: str) -> tuple[Command, dict[str, str | float]]:
     """A command as people write it, for instance `next_batch B-7`. Raises ConfigError."""
     name, _, rest = text.strip().partition(" ")
     try:
-        command = Command(name)
+        command = _command(name)
         values = _values(command, rest.strip())
         check_values(command, tuple(values))
     except ValueError as error:
@@ -147,10 +147,20 @@ def read_words(text: str) -> tuple[Command, dict[str, str | float]]:
     return command, values
 
 
+def _command(name: str) -> Command:
+    try:
+        return Command(name)
+    except ValueError as error:
+        raise ValueError(f"expected one of {', '.join(Command)}") from error
+
+
 def _values(command: Command, rest: str) -> dict[str, str | float]:
     if command is Command.SET_ENCODER:
-        position, speed = rest.split() or ("", "")
-        return {"position": float(position), "speed": float(speed)}
+        try:
+            position, speed = map(float, rest.split())
+        except ValueError as error:
+            raise ValueError("expected two numbers, POSITION SPEED") from error
+        return {"position": position, "speed": speed}
     key = "recipe" if command is Command.SELECT_RECIPE else "batch"
     return {key: rest} if rest else {}
 

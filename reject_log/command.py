@@ -7,7 +7,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pipeline.command_line import READER_GONE, line_parser, load_arguments_line, run_command
+from pipeline.command_line import (
+    READER_GONE,
+    line_parser,
+    load_arguments_line,
+    run_command,
+    whole_number,
+)
 from pipeline.config import LineConfig
 from pipeline.errors import InputError
 from pipeline.messages import Reason, Verdict
@@ -25,6 +31,9 @@ _EPILOG = """examples:
   reject_log --line 3 --since 2d --reason DEADLINE       parts without a result in time
   reject_log --line 3 --part L3-20261122-071502-3f9a-000123
   reject_log --line 3 --since 2026-11-22T06:00 --json    one JSON object per line
+
+exit codes: 0 listed, also where there is nothing to list; 1 the log cannot be read; 2 a wrong
+argument, configuration or part id
 """
 
 
@@ -68,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _number_of_parts(text: str) -> int:
-    value = int(text)
+    value = whole_number(-MOST_PARTS)(text)
     if not 0 <= value <= MOST_PARTS:
         raise argparse.ArgumentTypeError(
             f"{text}: expected a number of parts up to {MOST_PARTS}, or 0 for all"

@@ -45,4 +45,6 @@ def test_a_rate_is_shown_to_three_digits(rate: float, shown: str) -> None:
 
 def test_an_area_is_shown_with_its_deviation() -> None:
     assert cell(summarise([ONE]), "image_auroc") == "0.8000"
+    for area, shown in ((0.99997, "0.9999"), (1.0, "1.0000"), (0.0, "0.0000")):
+        assert cell(summarise([replace(ONE, image_auroc=area)]), "image_auroc") == shown
     assert cell(summarise([ONE, OTHER]), "image_auroc") == "0.850 ± 0.071"

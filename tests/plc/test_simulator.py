@@ -197,19 +197,19 @@ def test_commands_in_words(text, command, values):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "expected"),
     [
-        "",
-        "explode",
-        "pause now",
-        "select_recipe",
-        "set_encoder 1",
-        "set_encoder 1 2 3",
-        "set_encoder a b",
+        ("", "expected one of start, stop"),
+        ("explode", "expected one of start, stop"),
+        ("pause now", "pause"),
+        ("select_recipe", "recipe"),
+        ("set_encoder 1", "expected two numbers, POSITION SPEED"),
+        ("set_encoder 1 2 3", "expected two numbers, POSITION SPEED"),
+        ("set_encoder a b", "expected two numbers, POSITION SPEED"),
     ],
 )
-def test_words_that_are_no_command(text, capsys):
-    with pytest.raises(ConfigError, match="plc_simulator --help"):
+def test_words_that_are_no_command(text, expected, capsys):
+    with pytest.raises(ConfigError, match=f"{expected}.*plc_simulator --help"):
         read_words(text)
     assert main(["--line", "3", "--send", f"5:{text}"]) == 2
     assert "plc_simulator --help" in capsys.readouterr().err
