@@ -60,10 +60,13 @@ def check_data_folder(config: LineConfig) -> None:
 
 
 def running_line(config: LineConfig) -> str:
-    """The line of this number that has its data folder now, with its process; empty if none."""
-    if not (config.data_folder / LOCK_FILE).exists():
+    """The line of this number that has its data folder now, with its process; empty if none, or if
+    this user may not know.
+    """
+    try:
+        lock = os.open(config.data_folder / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return ""
-    lock = _opened(config.data_folder)
     try:
         owner = _owner_of(lock)
     finally:
