@@ -4,7 +4,8 @@
 
 It draws a few parts of the line's simulated product before the first one is wanted, scales them to
 the frame's size, and shows them in turn: so the line is measured and not the drawing, which takes
-longer for a large frame than the line takes to inspect it. Everything behind the camera is what
+longer for a large frame than the line takes to inspect it. As many are defective as the line's
+own camera shows, since a reject costs the line its pictures. Everything behind the camera is what
 every line has.
 """
 
@@ -34,11 +35,13 @@ from pipeline.stage import NEVER_NS, StageContext
 from pipeline.stage_loop import StageLoop
 from stages.acquisition.sequence import SequenceCounter
 from stages.acquisition.shot import Clock, Shot, SystemClock
-from stages.acquisition.simulation import PartRenderer
+from stages.acquisition.simulation import DEFECT_KINDS, PartRenderer
 from stages.acquisition.source import STAGE, CaptureRule, PartSource
 
 SHOWN = 8
-"""Parts that are drawn."""
+"""Good parts that are drawn."""
+SHOWN_DEFECTS = DEFECT_KINDS[::2]
+"""A defective part of each of these kinds is drawn."""
 DRAWN_PX = 1024
 """Longest side that is drawn; a larger frame is scaled up from a whole fraction of its size."""
 LEAST_PX = 128
@@ -63,7 +66,9 @@ def read_phase(text: str) -> Phase:
 
 
 class ShownCamera:
-    """Shows the same few parts again and again; `settings` say product and size."""
+    """Shows the same few parts again and again; `settings` say product, size and the share of
+    defective ones, which come at even distances.
+    """
 
     live = False
     exhausted = False
@@ -71,7 +76,8 @@ class ShownCamera:
 
     def __init__(self, settings: SimulatedCamera, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
-        self._shots: list[Shot] = []
+        self._good: list[Shot] = []
+        self._defective: list[Shot] = []
 
     def open(self) -> None:
         """Draw the parts. Raises ConfigError for an unknown product or size."""
@@ -80,15 +86,21 @@ class ShownCamera:
         parts = math.ceil(max(height, width) / DRAWN_PX)
         drawn_px = height // parts, width // parts
         renderer = PartRenderer(settings.product, drawn_px, settings.seed, settings.defect_share)
-        for number in range(1, SHOWN + 1):
-            part = renderer.render(number)
-            source = f"{settings.product}/{part.truth.kind or 'good'}"
+
+        def shot(number: int, kind: str | None) -> Shot:
+            part = renderer.render(number, kind)
             image = scaled(part.image, (height, width))
-            self._shots.append(Shot(image, None, source, part.truth, 0, 0))
+            return Shot(image, None, f"{settings.product}/{kind or 'good'}", part.truth, 0, 0)
+
+        self._good = [shot(number, None) for number in range(SHOWN)]
+        self._defective = [shot(number, kind) for number, kind in enumerate(SHOWN_DEFECTS)]
 
     def read(self, sequence: int, timeout_s: float) -> Shot:
         """The next of the parts, taken now."""
-        shown = self._shots[(sequence - 1) % SHOWN]
+        share = self._settings.defect_share
+        before, defects = int((sequence - 1) * share), int(sequence * share)
+        shots = self._defective if defects > before else self._good
+        shown = shots[(defects if defects > before else sequence) % len(shots)]
         return Shot(
             shown.image,
             None,
@@ -100,7 +112,8 @@ class ShownCamera:
 
     def close(self) -> None:
         """Let go of the parts."""
-        self._shots.clear()
+        self._good.clear()
+        self._defective.clear()
 
 
 def scaled(image: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:

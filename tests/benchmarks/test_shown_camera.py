@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.shown_camera import (
     SHOWN,
+    SHOWN_DEFECTS,
     Phase,
     PhasedAcquisition,
     ShownCamera,
@@ -21,7 +22,7 @@ from pipeline.config_file import line_file, load_line
 from pipeline.control import LineOrder, LineState
 from pipeline.messages import Announcement, CapturedFrame
 from pipeline.stage import StageContext
-from stages.acquisition.shot import SystemClock
+from stages.acquisition.shot import Shot, SystemClock
 from stages.acquisition.simulation import PartRenderer
 
 MS = 1_000_000
@@ -49,17 +50,33 @@ def stage(config):
     return open_with
 
 
-def test_the_parts_are_those_of_the_simulated_camera_in_turn(config):
-    camera = ShownCamera(config.camera, SystemClock())
-    camera.open()
-    settings = config.camera
-    renderer = PartRenderer("brushed_metal", (128, 128), settings.seed, settings.defect_share)
-    drawn = [renderer.render(number) for number in range(1, SHOWN + 1)]
-    for sequence in (1, SHOWN, SHOWN + 1):
-        shot = camera.read(sequence, 0.0)
-        expected = drawn[(sequence - 1) % SHOWN]
-        assert np.array_equal(shot.image, expected.image)
-        assert shot.truth == expected.truth
+@pytest.fixture
+def shown(config):
+    def read(share: float, count: int) -> list[Shot]:
+        settings = config.camera.model_copy(update={"defect_share": share})
+        camera = ShownCamera(settings, SystemClock())
+        camera.open()
+        return [camera.read(sequence, 0.0) for sequence in range(1, count + 1)]
+
+    return read
+
+
+def test_the_parts_are_those_of_the_simulated_camera_in_turn(shown, config):
+    shots = shown(0.0, SHOWN + 1)
+    renderer = PartRenderer("brushed_metal", (128, 128), config.camera.seed, 0.0)
+    for shot, number in ((shots[0], 1), (shots[-2], 0), (shots[-1], 1)):
+        assert np.array_equal(shot.image, renderer.render(number, None).image)
+        assert shot.source == "brushed_metal/good"
+
+
+@pytest.mark.parametrize(("share", "defective"), [(0.0, 0), (0.1, 4), (0.5, 20), (1.0, 40)])
+def test_as_many_parts_are_defective_as_the_line_is_to_show(shown, share, defective):
+    shots = shown(share, 40)
+    assert sum(shot.truth.defective for shot in shots) == defective
+    assert sum(shot.truth.defective for shot in shots[:20]) == defective / 2
+    if defective > len(SHOWN_DEFECTS):
+        kinds = {shot.truth.kind for shot in shots} - {None}
+        assert kinds == set(SHOWN_DEFECTS)
 
 
 def test_a_large_frame_is_scaled_up_to_its_size(config):
