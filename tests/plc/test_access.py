@@ -96,9 +96,12 @@ def test_check_names_tls_towards_a_plain_port(mosquitto, rig, plant):
 
 def test_check_of_the_embedded_broker_looks_at_the_port(rig, free_port):
     assert check_broker(rig.mqtt(free_port, "embedded"), 1.0) is None
-    with socket.create_server(("127.0.0.1", free_port)):
-        fault = check_broker(rig.mqtt(free_port, "embedded"), 1.0)
-    assert fault == f"port {free_port} is taken by another program; set mqtt.broker.port"
+    taken = f"port {free_port} is taken by another program; set mqtt.broker.port"
+    with (
+        socket.create_server(("127.0.0.1", free_port)),
+        pytest.raises(ConfigError, match=taken),
+    ):
+        check_broker(rig.mqtt(free_port, "embedded"), 1.0)
 
 
 def test_a_small_message_does_not_wait_for_the_answer_to_the_one_before(rig):
